@@ -1,0 +1,154 @@
+"""The few protocols that everything in recsmith is written against.
+
+A model scores from the history in the query, so a new user needs no refit. A model never masks,
+ranks or maps ids: that is ``recommend.py``'s, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Flag, auto
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from pydantic import BaseModel
+from typing_extensions import Self
+
+from recsmith.types import Cost, FloatArray, IntArray, Prediction, Queries, Shape, State
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from recsmith.data.dataset import Dataset
+
+
+class Evidence(Flag):
+    """What a query must bring for a model to have an opinion."""
+
+    NOTHING = 0
+    HISTORY = auto()
+    CONTEXT = auto()
+
+
+class Monitor(Protocol):
+    """What a fit reports to: progress, and validation where there is one."""
+
+    def progress(self, done: int, total: int, **figures: float) -> bool:
+        """``done`` of ``total`` steps are done. Returns True where the fit should stop here."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Something that learns from a Dataset."""
+
+    needs: ClassVar[Evidence]
+    config: BaseModel
+
+    def fit(
+        self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None
+    ) -> Self:
+        """Forget, learn from ``data`` and return self. ``rng`` None means seed 0."""
+        ...
+
+    def cost(self, shape: Shape) -> Cost:
+        """What a fit on a log of that size needs."""
+        ...
+
+
+@runtime_checkable
+class Recommender(Model, Protocol):
+    """A model that orders items."""
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """(n, n_items) or (n, len(items)) float32, larger is better.
+
+        NaN where the needed evidence is missing; ``recommend`` falls back there.
+        """
+        ...
+
+
+@runtime_checkable
+class RatingPredictor(Model, Protocol):
+    """A model that predicts ratings."""
+
+    def predict(self, queries: Queries, rows: IntArray, items: IntArray) -> Prediction:
+        """Ratings of the pairs (query ``rows[p]``, item ``items[p]``); item -1 is one that is not known."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Optional: the score is a scalar product, so product and top-k are fused, or an index is used."""
+
+    def embed_queries(self, queries: Queries) -> FloatArray:
+        """(n, d) float32; a row of NaN where the evidence is missing."""
+        ...
+
+    def embed_items(self) -> FloatArray:
+        """(n_items, d) float32, C-contiguous."""
+        ...
+
+
+@runtime_checkable
+class ItemSimilarity(Protocol):
+    """Optional: which items are like which."""
+
+    def similar(self, items: IntArray) -> FloatArray:
+        """(len(items), n_items) float32, larger is more alike; NaN where nothing is known."""
+        ...
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """Optional: what each event of the history adds to a score."""
+
+    def contributions(self, queries: Queries, rows: IntArray, items: IntArray) -> FloatArray:
+        """(number of events of the pairs,) float32: pair p owns ``lengths[rows[p]]`` values, in history order."""
+        ...
+
+
+@runtime_checkable
+class Extensible(Protocol):
+    """Optional: items that came after training, known by their features."""
+
+    def extend_items(self, features: pl.DataFrame) -> Self:
+        """A new model; the new items' indices are appended."""
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A model that can be put on disk and taken back without running code."""
+
+    def state(self) -> State: ...
+
+    def restore(self, state: State) -> None: ...
+
+
+class Choice(Protocol):
+    """What a policy chose."""
+
+    items: IntArray  #: (n, k) int32
+    propensities: FloatArray  #: (n, k) float32 probability with which each was chosen
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Bandits and reinforcement learning choose among candidates that ``recommend`` gives."""
+
+    def act(
+        self, queries: Queries, candidates: IntArray, k: int, *, rng: np.random.Generator
+    ) -> Choice: ...
+
+    def update(self, queries: Queries, items: IntArray, rewards: FloatArray) -> None: ...
+
+
+class Tracker(Protocol):
+    """Where a run's parameters, metrics and files go."""
+
+    def parameters(self, values: Mapping[str, Any]) -> None: ...
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
+
+    def artifact(self, path: str) -> None: ...

@@ -1,0 +1,146 @@
+"""Array aliases and ``Queries``, the one form in which a model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from dataclasses import replace as _replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray: TypeAlias = NDArray[np.integer[Any]]
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+
+def ragged_rows(offsets: IntArray) -> IntArray:
+    """(m,) row number of each element of a ragged array with bounds ``offsets`` (n + 1,)."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def ragged_take(offsets: IntArray, rows: IntArray) -> tuple[IntArray, IntArray]:
+    """Bounds and element positions of ``rows`` cut out of a ragged array.
+
+    Returns ``(new_offsets (len(rows) + 1,), positions (m',))``, both int64.
+    """
+    lengths = np.diff(offsets)[rows]
+    bounds = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=bounds[1:])
+    positions = np.arange(bounds[-1]) + np.repeat(np.asarray(offsets)[:-1][rows] - bounds[:-1], lengths)
+    return bounds, positions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Queries:
+    """``n`` requests as ragged arrays. Known, changed and unknown users are one case.
+
+    Row ``r`` owns the events ``offsets[r]:offsets[r + 1]`` of the four event arrays.
+    """
+
+    users: IntArray  #: (n,) int32 user index, -1 = not known to the model
+    offsets: IntArray  #: (n + 1,) int64 row bounds into the event arrays
+    items: IntArray  #: (m,) int32 history as item indices, oldest first; an item may repeat
+    values: FloatArray | None = None  #: (m,) float32 ratings on the data's scale; None for implicit logs
+    weights: FloatArray | None = None  #: (m,) float32 confidence of each event; recency multiplies here only
+    times: IntArray | None = None  #: (m,) int64 Unix seconds
+    at: IntArray | None = None  #: (n,) int64 Unix seconds, the moment of the question
+    context: FloatArray | None = None  #: (n, d) float32 features of the user or the moment
+    as_trained: BoolArray | None = None  #: (n,) the history is what the model was fitted on
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def rows(self) -> IntArray:
+        """(m,) the request that each event belongs to."""
+        return ragged_rows(self.offsets)
+
+    @property
+    def lengths(self) -> IntArray:
+        """(n,) number of events of each request."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: IntArray | slice) -> Queries:
+        """The requests ``rows`` (indices or a slice), in that order."""
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            if step == 1:
+                return self._cut(start, max(start, stop))
+            rows = np.arange(start, stop, step)
+        bounds, positions = ragged_take(self.offsets, rows)
+        return Queries(
+            users=self.users[rows],
+            offsets=bounds,
+            items=self.items[positions],
+            values=None if self.values is None else self.values[positions],
+            weights=None if self.weights is None else self.weights[positions],
+            times=None if self.times is None else self.times[positions],
+            at=None if self.at is None else self.at[rows],
+            context=None if self.context is None else self.context[rows],
+            as_trained=None if self.as_trained is None else self.as_trained[rows],
+        )
+
+    def _cut(self, start: int, stop: int) -> Queries:
+        """Rows ``start:stop`` as views: what the blocks of ``recommend`` are made of."""
+        low, high = int(self.offsets[start]), int(self.offsets[stop])
+        return Queries(
+            users=self.users[start:stop],
+            offsets=self.offsets[start : stop + 1] - low,
+            items=self.items[low:high],
+            values=None if self.values is None else self.values[low:high],
+            weights=None if self.weights is None else self.weights[low:high],
+            times=None if self.times is None else self.times[low:high],
+            at=None if self.at is None else self.at[start:stop],
+            context=None if self.context is None else self.context[start:stop],
+            as_trained=None if self.as_trained is None else self.as_trained[start:stop],
+        )
+
+    def replace(self, **changes: Any) -> Queries:
+        """A copy with some fields changed."""
+        return _replace(self, **changes)
+
+    def event_weights(self) -> FloatArray:
+        """(m,) float32 weight of each event: ``weights``, or ones where the log has none."""
+        if self.weights is None:
+            return np.ones(len(self.items), dtype=np.float32)
+        return np.asarray(self.weights, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """Ratings that a model expects, on the data's scale."""
+
+    mean: FloatArray  #: (p,) float32
+    std: FloatArray | None = None  #: (p,) float32 predictive standard deviation, where the model has one
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a piece of work will need, for ``--dry-run``."""
+
+    gemm: float = 0.0  #: floating-point operations inside matrix products and factorizations
+    gather: float = 0.0  #: floating-point operations on scattered rows (sparse work)
+    bytes: float = 0.0  #: peak bytes of arrays beyond the data itself
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.gemm + other.gemm, self.gather + other.gather, max(self.bytes, other.bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The size of a log, which is all that a cost depends on."""
+
+    n_users: int
+    n_items: int
+    n_events: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """Everything a fitted model knows: named arrays and JSON values, nested for models made of models."""
+
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, State] = field(default_factory=dict)
