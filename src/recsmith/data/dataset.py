@@ -1,0 +1,262 @@
+"""Dataset: a log as sorted columns of indices. Frozen; cut by index; what every model is fitted on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+from recsmith.data.ids import IdMap
+from recsmith.data.schema import Log
+from recsmith.errors import DataError
+from recsmith.types import BoolArray, FloatArray, IntArray, Queries, Shape, ragged_take
+
+Matrix: TypeAlias = "sparse.csr_array[Any]"
+EntryValue: TypeAlias = Literal["ones", "weight", "value"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """Who did what, when: int32 indices sorted by (user, time, order in the file).
+
+    All columns have ``m`` rows; user ``u`` owns the rows ``offsets[u]:offsets[u + 1]``.
+    """
+
+    users: IdMap
+    items: IdMap
+    user: IntArray  #: (m,) int32
+    item: IntArray  #: (m,) int32
+    row: IntArray  #: (m,) int64 position in the log as it was read, 0-based
+    value: FloatArray | None = None  #: (m,) float32 ratings on the data's scale
+    weight: FloatArray | None = None  #: (m,) float32 confidence of the event
+    time: IntArray | None = None  #: (m,) int64 Unix seconds
+    event: IntArray | None = None  #: (m,) int8 code into ``event_names``
+    event_names: tuple[str, ...] = ()
+    user_features: pl.DataFrame | None = None  #: n_users rows in index order
+    item_features: pl.DataFrame | None = None  #: n_items rows in index order
+    rating_scale: tuple[float, float] | None = None
+    name: str = "log"
+    notes: tuple[str, ...] = ()  #: what was done to the log before this, in words
+    offsets: IntArray = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+
+    @classmethod
+    def from_log(cls, log: Log, *, keep_catalogue: bool = True) -> Dataset:
+        """Map the ids of a log to indices and sort it.
+
+        ``keep_catalogue`` makes the items of the log's item table known even where nobody touched them.
+
+        Raises
+        ------
+        DataError
+            Where the log is empty or an id is missing.
+        """
+        frame = log.interactions
+        if frame.is_empty():
+            raise DataError(f"{log.origin or log.name} holds no interaction. Wanted at least one row.")
+        for column in ("user_id", "item_id"):
+            if missing := frame[column].null_count():
+                raise DataError(
+                    f"{log.origin or log.name}: {missing} of {len(frame)} rows have no {column}. "
+                    "Drop them with recsmith.data.quality.repair(log, nulls='drop')."
+                )
+        catalogue = log.items["item_id"] if keep_catalogue and log.items is not None else None
+        users = IdMap.of(frame["user_id"], kind="user")
+        items = IdMap.of(frame["item_id"], catalogue, kind="item")
+        return cls.build(
+            users=users,
+            items=items,
+            user=users.index(frame["user_id"]),
+            item=items.index(frame["item_id"]),
+            value=_column(frame, "rating", np.float32),
+            weight=_column(frame, "weight", np.float32),
+            time=_column(frame, "timestamp", np.int64),
+            events=frame["event"] if "event" in frame.columns else None,
+            user_features=_aligned(log.users, users, "user_id"),
+            item_features=_aligned(log.items, items, "item_id"),
+            rating_scale=log.rating_scale,
+            name=log.name,
+        )
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        users: IdMap,
+        items: IdMap,
+        user: IntArray,
+        item: IntArray,
+        row: IntArray | None = None,
+        value: FloatArray | None = None,
+        weight: FloatArray | None = None,
+        time: IntArray | None = None,
+        events: pl.Series | None = None,
+        **rest: Any,
+    ) -> Dataset:
+        """Sort unsorted columns by (user, time, order given) and set the offsets."""
+        m = len(user)
+        order = np.argsort(user, kind="stable") if time is None else np.lexsort((np.arange(m), time, user))
+        if events is not None:
+            names = tuple(str(n) for n in events.drop_nulls().unique().sort())
+            codes = events.replace_strict({n: i for i, n in enumerate(names)}, default=-1, return_dtype=pl.Int8)
+            rest |= {"event": codes.to_numpy()[order], "event_names": names}
+        return cls(
+            users=users,
+            items=items,
+            user=np.asarray(user, dtype=np.int32)[order],
+            item=np.asarray(item, dtype=np.int32)[order],
+            row=(np.arange(m, dtype=np.int64) if row is None else np.asarray(row))[order],
+            value=None if value is None else value[order],
+            weight=None if weight is None else weight[order],
+            time=None if time is None else time[order],
+            offsets=np.searchsorted(np.asarray(user)[order], np.arange(len(users) + 1)).astype(np.int64),
+            **rest,
+        )
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}: {self.n_users:,} users, {self.n_items:,} items, {len(self):,} events"
+            f"{', timed' if self.time is not None else ''}{', rated' if self.value is not None else ''})"
+        )
+
+    @property
+    def n_users(self) -> int:
+        """Number of user indices."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Number of item indices, items of the catalogue that nobody touched included."""
+        return len(self.items)
+
+    @property
+    def shape(self) -> Shape:
+        """The size that costs depend on."""
+        return Shape(self.n_users, self.n_items, len(self))
+
+    def take(self, rows: IntArray | BoolArray, note: str = "") -> Dataset:
+        """The events ``rows`` (indices or a mask) with the same id maps; their order is kept."""
+        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows)
+        user = self.user[rows]
+        return replace(
+            self,
+            user=user,
+            item=self.item[rows],
+            row=self.row[rows],
+            value=None if self.value is None else self.value[rows],
+            weight=None if self.weight is None else self.weight[rows],
+            time=None if self.time is None else self.time[rows],
+            event=None if self.event is None else self.event[rows],
+            offsets=np.searchsorted(user, np.arange(self.n_users + 1)).astype(np.int64),
+            notes=(*self.notes, note) if note else self.notes,
+        )
+
+    def compact(self, *, keep_items: BoolArray | None = None) -> Dataset:
+        """The same events with id maps of only the users and items that occur.
+
+        ``keep_items`` (n_items,) marks further items to keep: a catalogue.
+        """
+        has_item = np.zeros(self.n_items, dtype=np.bool_)
+        has_item[self.item] = True
+        if keep_items is not None:
+            has_item |= keep_items
+        has_user = np.diff(self.offsets) > 0
+        new_user = np.cumsum(has_user, dtype=np.int32) - 1
+        new_item = np.cumsum(has_item, dtype=np.int32) - 1
+        return replace(
+            self,
+            users=IdMap(self.users.ids.filter(pl.Series(has_user)), "user"),
+            items=IdMap(self.items.ids.filter(pl.Series(has_item)), "item"),
+            user=new_user[self.user],
+            item=new_item[self.item],
+            offsets=self.offsets[np.append(np.flatnonzero(has_user), self.n_users)],
+            user_features=None if self.user_features is None else self.user_features.filter(pl.Series(has_user)),
+            item_features=None if self.item_features is None else self.item_features.filter(pl.Series(has_item)),
+        )
+
+    def matrix(self, entries: EntryValue = "weight") -> Matrix:
+        """(n_users, n_items) float32 CSR, sorted indices, one entry for each pair that occurs.
+
+        Parameters
+        ----------
+        entries
+            ``"ones"``: 1 for each pair. ``"weight"``: the sum of the pair's weights, 1 per event where the log
+            has none. ``"value"``: the pair's latest rating.
+
+        Raises
+        ------
+        DataError
+            Where ``"value"`` is asked of a log without ratings.
+        """
+        key = self.user.astype(np.int64) * self.n_items + self.item
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        first = np.flatnonzero(np.diff(key, prepend=-1)) if len(key) else np.zeros(0, dtype=np.int64)
+        if entries == "ones":
+            data = np.ones(len(first), dtype=np.float32)
+        elif entries == "weight":
+            weight = np.ones(len(key), dtype=np.float32) if self.weight is None else self.weight[order]
+            data = np.add.reduceat(weight, first).astype(np.float32) if len(first) else weight
+        else:
+            last = np.append(first[1:], len(key)) - 1
+            data = self.ratings()[order][last]
+        users, items = np.divmod(key[first], self.n_items)
+        indptr = np.searchsorted(users, np.arange(self.n_users + 1))
+        return sparse.csr_array((data, items.astype(np.int32), indptr.astype(np.int64)), shape=(self.n_users, self.n_items))
+
+    def ratings(self) -> FloatArray:
+        """(m,) the ratings, or an error that says that the log has none."""
+        if self.value is None:
+            raise DataError(f"{self.name} has no ratings. Models that predict ratings need a 'rating' column.")
+        return self.value
+
+    def item_counts(self) -> IntArray:
+        """(n_items,) number of events of each item."""
+        return np.bincount(self.item, minlength=self.n_items)
+
+    def queries(self, users: IntArray | None = None, *, as_trained: bool = True) -> Queries:
+        """The requests of ``users`` (indices, -1 = not known; None = all), each with the whole history here."""
+        who = np.arange(self.n_users, dtype=np.int32) if users is None else np.asarray(users, dtype=np.int32)
+        bounds, rows = ragged_take(np.append(self.offsets, self.offsets[-1]), np.where(who < 0, self.n_users, who))
+        return Queries(
+            users=who,
+            offsets=bounds,
+            items=self.item[rows],
+            values=None if self.value is None else self.value[rows],
+            weights=None if self.weight is None else self.weight[rows],
+            times=None if self.time is None else self.time[rows],
+            as_trained=np.full(len(who), as_trained) & (who >= 0),
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of ids and columns: equal for equal logs, on any machine."""
+        digest = hashlib.sha256()
+        for ids in (self.users.ids, self.items.ids):
+            digest.update("\x1f".join(map(str, ids)).encode())
+        for column in (self.user, self.item, self.value, self.weight, self.time, self.event):
+            digest.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
+
+    def last_time(self) -> int | None:
+        """Unix seconds of the newest event."""
+        return None if self.time is None or not len(self) else int(self.time.max())
+
+
+def _column(frame: pl.DataFrame, name: str, dtype: Any) -> Any:
+    return frame[name].to_numpy().astype(dtype) if name in frame.columns else None
+
+
+def _aligned(features: pl.DataFrame | None, ids: IdMap, key: str) -> pl.DataFrame | None:
+    """Feature rows in index order, null where an id has none."""
+    if features is None:
+        return None
+    base = pl.DataFrame({key: ids.ids})
+    if base[key].dtype != features[key].dtype:
+        features = features.with_columns(pl.col(key).cast(base[key].dtype))
+    return base.join(features.unique(key, keep="first", maintain_order=True), on=key, how="left", maintain_order="left")

@@ -1,0 +1,97 @@
+"""How much an event of a history counts: confidence, repeats and recency. One option for every model.
+
+It is applied in two places and nowhere else: to the log before ``fit`` and to the history of a query
+before ``score``. It is kept in the bundle, so evaluation, the service, batch and streams agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from recsmith.config import Config
+from recsmith.data.dataset import Dataset
+from recsmith.types import FloatArray, IntArray, Queries
+
+SECONDS_PER_DAY = 86_400
+
+
+class Weighting(Config):
+    """Parameters of the weight of an event.
+
+    With half-life h and age a, an event counts ``0.5 ** (a / h)`` as much as one of now. The age is the
+    number of later events in the same history, or the days before the question.
+    """
+
+    confidence: Literal["ones", "log", "raw"] = "ones"
+    """``ones``: an item of the history counts once, however often it occurs. ``raw``: the weights (or the
+    number of events) are added up. ``log``: log(1 + that sum)."""
+    half_life: float | None = Field(default=None, gt=0)
+    """Half-life of an event when scoring; None: age does not matter."""
+    half_life_unit: Literal["events", "days"] = "events"
+
+    def log(self, data: Dataset) -> Dataset:
+        """The log as models learn from it: one weighted event per pair would lose order, so events stay.
+
+        ``ones`` and ``log`` are per pair; each of a pair's events carries its share.
+        """
+        if self.confidence == "raw":
+            return data
+        pair = data.user.astype(np.int64) * data.n_items + data.item
+        _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
+        if self.confidence == "ones":
+            if len(counts) == len(pair):
+                return data if data.weight is None else replace(data, weight=None)
+            return replace(data, weight=(1.0 / counts[inverse]).astype(np.float32))
+        raw = np.ones(len(pair)) if data.weight is None else data.weight.astype(np.float64)
+        total = np.bincount(inverse, weights=raw)
+        share = np.divide(np.log1p(total), total, out=np.zeros_like(total), where=total > 0)
+        return replace(data, weight=(raw * share[inverse]).astype(np.float32))
+
+    def queries(self, queries: Queries) -> Queries:
+        """The requests with each item of a history once, at its latest event, weighted by all of the above."""
+        weights = None if self.confidence == "ones" else queries.event_weights()
+        decay = None if self.half_life is None else self._decay(queries)
+        row, item = queries.rows, queries.items
+        order = np.lexsort((item, row))
+        same = (np.diff(row[order], prepend=-1) == 0) & (np.diff(item[order], prepend=-1) == 0)
+        if weights is None and decay is None and not same.any():
+            return queries.replace(weights=None)
+        first = np.flatnonzero(~same)
+        last = order[np.append(first[1:], len(order)) - 1] if len(order) else order
+        pooled = np.ones(len(first), dtype=np.float32)
+        if len(first) and weights is not None:
+            weighted = weights if decay is None else weights * decay
+            pooled = np.add.reduceat(weighted[order], first)
+            pooled = np.log1p(pooled) if self.confidence == "log" else pooled
+        elif len(first) and decay is not None:
+            pooled = np.maximum.reduceat(decay[order], first)
+        in_time = np.argsort(last, kind="stable")
+        kept = last[in_time]
+        offsets = np.zeros(len(queries) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(row[kept], minlength=len(queries)), out=offsets[1:])
+        return queries.replace(
+            offsets=offsets,
+            items=item[kept],
+            values=None if queries.values is None else queries.values[kept],
+            weights=pooled[in_time].astype(np.float32),
+            times=None if queries.times is None else queries.times[kept],
+            as_trained=queries.as_trained if self.half_life is None else None,
+        )
+
+    def _decay(self, queries: Queries) -> FloatArray:
+        """(m,) float32 in (0, 1], the factor of age."""
+        row = queries.rows
+        age: IntArray | FloatArray
+        if self.half_life_unit == "events" or queries.times is None:
+            age = queries.offsets[1:][row] - 1 - np.arange(len(row))
+        else:
+            newest = queries.at
+            if newest is None:
+                newest = np.zeros(len(queries), dtype=np.int64)
+                np.maximum.at(newest, row, queries.times)
+            age = np.maximum(newest[row] - queries.times, 0) / SECONDS_PER_DAY
+        return np.asarray(np.exp2(-age / np.float64(self.half_life)), dtype=np.float32)

@@ -1,0 +1,69 @@
+"""The k best of many scores, in blocks: the inner loop under every recommendation.
+
+Order: larger score first, equal scores by smaller index. NaN and -inf never enter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from recsmith.types import FloatArray, IntArray
+
+_SEGMENT = 64  # columns compared at once against the k-th best so far
+
+
+class TopKBlock:
+    """The running k best of a block of ``n`` rows, fed with chunks of columns from left to right."""
+
+    __slots__ = ("items", "scores")
+
+    def __init__(self, n: int, k: int) -> None:
+        self.items: IntArray = np.full((n, k), -1, dtype=np.int32)
+        self.scores: FloatArray = np.full((n, k), -np.inf, dtype=np.float32)
+
+    def update(self, chunk: FloatArray, first: int, offsets: IntArray, hidden: IntArray) -> None:
+        """Take the scores of columns ``first ...``.
+
+        Parameters
+        ----------
+        chunk
+            (n, width) float32, C-contiguous. Hidden entries are overwritten with -inf.
+        first
+            Column that the chunk begins at.
+        offsets, hidden
+            Ragged rows of sorted columns that must not appear: row r owns ``hidden[offsets[r]:offsets[r + 1]]``.
+        """
+        _update(chunk, first, offsets, hidden, self.items, self.scores)
+
+
+@njit(cache=True, nogil=True)
+def _update(chunk, first, offsets, hidden, items, scores):  # type: ignore[no-untyped-def]
+    n, width = chunk.shape
+    k = items.shape[1]
+    for r in range(n):
+        row = chunk[r]
+        start, stop = offsets[r], offsets[r + 1]
+        at = start + np.searchsorted(hidden[start:stop], first)
+        while at < stop and hidden[at] < first + width:
+            row[hidden[at] - first] = -np.inf
+            at += 1
+        threshold = scores[r, k - 1]
+        for low in range(0, width, _SEGMENT):
+            high = min(low + _SEGMENT, width)
+            above = 0
+            for j in range(low, high):
+                above += row[j] > threshold
+            if above == 0:
+                continue
+            for j in range(low, high):
+                s = row[j]
+                if s > threshold:
+                    p = k - 1
+                    while p > 0 and scores[r, p - 1] < s:
+                        scores[r, p] = scores[r, p - 1]
+                        items[r, p] = items[r, p - 1]
+                        p -= 1
+                    scores[r, p] = s
+                    items[r, p] = first + j
+                    threshold = scores[r, k - 1]
