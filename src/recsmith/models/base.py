@@ -1,0 +1,82 @@
+"""What all models share: parameters, learned attributes, state."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from scipy import sparse
+from typing_extensions import Self
+
+from recsmith.config import Config
+from recsmith.errors import NotFittedError
+from recsmith.protocols import Evidence
+from recsmith.types import Cost, Shape, State
+
+C = TypeVar("C", bound=Config)
+
+
+class BaseModel(Generic[C]):
+    """Constructor, state and ``needs`` of a model.
+
+    A subclass names its ``config_class`` and, in ``learned``, the attributes that ``fit`` sets: arrays, CSR
+    arrays, or JSON values; each name ends in ``_``.
+    """
+
+    config_class: ClassVar[type[Config]]
+    learned: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[Evidence] = Evidence.HISTORY
+
+    config: C
+
+    def __init__(self, config: C | None = None, **overrides: Any) -> None:
+        self.config = self.config_class.make(type(self).__name__, config, **overrides)  # type: ignore[assignment,arg-type]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{k}={v!r}" for k, v in self.config.model_dump(exclude_defaults=True).items())
+        return f"{type(self).__name__}({shown})"
+
+    @property
+    def fitted(self) -> bool:
+        """Whether ``fit`` or ``restore`` has run."""
+        return all(hasattr(self, name) for name in self.learned)
+
+    def check_fitted(self) -> None:
+        """Raise ``NotFittedError`` before ``fit``."""
+        if not self.fitted:
+            raise NotFittedError(f"{type(self).__name__} is not fitted. Call fit(data) first.")
+
+    def cost(self, shape: Shape) -> Cost:
+        """What a fit on a log of that size needs; a model of linear cost need not say more."""
+        return Cost(gather=20.0 * shape.n_events, bytes=32.0 * shape.n_events)
+
+    def state(self) -> State:
+        """Everything learned, as named arrays and JSON values."""
+        self.check_fitted()
+        arrays: dict[str, Any] = {}
+        values: dict[str, Any] = {}
+        for name in self.learned:
+            value = getattr(self, name)
+            if isinstance(value, sparse.csr_array):
+                arrays |= {f"{name}.{part}": getattr(value, part) for part in ("data", "indices", "indptr")}
+                values[name] = {"csr_shape": list(value.shape)}
+            elif isinstance(value, np.ndarray):
+                arrays[name] = value
+            else:
+                values[name] = value
+        return State(arrays, values)
+
+    def restore(self, state: State) -> Self:
+        """Take back what ``state`` gave."""
+        for name in self.learned:
+            value = state.arrays[name] if name in state.arrays else state.values[name]
+            if isinstance(value, dict) and "csr_shape" in value:
+                parts = tuple(state.arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+                value = sparse.csr_array(parts, shape=tuple(value["csr_shape"]))
+            setattr(self, name, value)
+        return self
+
+
+def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
+    """A numpy Generator from a Generator, a seed, or None (seed 0)."""
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(0 if rng is None else rng)

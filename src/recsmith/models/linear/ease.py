@@ -1,0 +1,65 @@
+"""EASE: a linear item-to-item model in closed form.
+
+H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, equation 8:
+``P = (X'X + reg I)^-1``, ``B = I - P diag(1 / diag P)``, ``score = x B``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+from typing_extensions import Self
+
+from recsmith.config import Config
+from recsmith.data.dataset import Dataset
+from recsmith.models.base import BaseModel
+from recsmith.models.history import linear_contributions, linear_scores
+from recsmith.models.linear.spd import inverse
+from recsmith.protocols import Monitor
+from recsmith.types import Cost, FloatArray, IntArray, Queries, Shape
+
+
+class EASEConfig(Config):
+    """Parameters of EASE."""
+
+    reg: float = Field(default=300.0, gt=0)
+    """L2 penalty on the item-to-item weights, > 0; grows with the log (100 to 1,000 for MovieLens)."""
+
+
+class EASE(BaseModel[EASEConfig]):
+    """Item-to-item weights that best rebuild the log, with a zero diagonal."""
+
+    config_class = EASEConfig
+    learned = ("weights_",)
+    weights_: FloatArray  #: (n_items, n_items) float32
+
+    def fit(self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None) -> Self:
+        """Learn the weights; ``rng`` is not used."""
+        x = data.matrix("weight")
+        gram = (x.T @ x).toarray().astype(np.float64)
+        np.fill_diagonal(gram, gram.diagonal() + self.config.reg)
+        p = inverse(gram)
+        weights = (p / -p.diagonal()).astype(np.float32)
+        np.fill_diagonal(weights, 0.0)
+        self.weights_ = weights
+        return self
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """(n, n_items) float32: the history times the weights; NaN without a history."""
+        self.check_fitted()
+        return linear_scores(queries, self.weights_, items)
+
+    def similar(self, items: IntArray) -> FloatArray:
+        """(len(items), n_items) float32: the weight of each item for every other."""
+        self.check_fitted()
+        return self.weights_[items]
+
+    def contributions(self, queries: Queries, rows: IntArray, items: IntArray) -> FloatArray:
+        """Weight times event weight: they add up to the score exactly."""
+        self.check_fitted()
+        return linear_contributions(queries, self.weights_, rows, items)
+
+    def cost(self, shape: Shape) -> Cost:
+        """n_items^3 for the inverse; three dense n_items^2 matrices in float64."""
+        n = float(shape.n_items)
+        return Cost(gemm=n**3, gather=2.0 * shape.n_events**2 / max(shape.n_users, 1), bytes=24 * n**2)

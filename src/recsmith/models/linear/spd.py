@@ -1,0 +1,73 @@
+"""Inverse of a symmetric positive definite matrix, the same digits for any number of threads.
+
+LAPACK's own threads change the order of sums. Here each tile is one single-threaded matrix product, so
+the result depends on the tile size only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from recsmith import parallel
+from recsmith.types import FloatArray
+
+_TILE = 256
+
+
+def inverse(matrix: FloatArray, tile: int = _TILE) -> FloatArray:
+    """Inverse of ``matrix`` (n, n), which is overwritten by its Cholesky factor.
+
+    Cost n^3 operations (n^3 / 3 for the factor, 2 n^3 / 3 for the inverse) and one further (n, n) array.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        Where the matrix is not positive definite.
+    """
+    n = len(matrix)
+    tiles = parallel.blocks(n, tile)
+    diagonal = _factorize(matrix, tiles)
+    out = np.empty_like(matrix)
+
+    def panel(p: int) -> None:
+        """Columns of tile p, from its diagonal down: L L' x = e, then mirrored."""
+        columns = tiles[p]
+        s = columns.start
+        x = np.zeros((n - s, columns.stop - s), dtype=matrix.dtype)
+        x[: columns.stop - s] = diagonal[p]
+        for i in range(p + 1, len(tiles)):
+            rows = tiles[i]
+            known = slice(s, rows.start)
+            x[rows.start - s : rows.stop - s] = -diagonal[i] @ (matrix[rows, known] @ x[: rows.start - s])
+        for i in range(len(tiles) - 1, p - 1, -1):
+            rows = tiles[i]
+            here = slice(rows.start - s, rows.stop - s)
+            x[here] = diagonal[i].T @ (x[here] - matrix[rows.stop :, rows].T @ x[rows.stop - s :])
+        out[s:, columns] = x
+        out[columns, s:] = x.T
+
+    parallel.run(panel, range(len(tiles)))
+    return out
+
+
+def _factorize(matrix: FloatArray, tiles: list[slice]) -> list[FloatArray]:
+    """Lower Cholesky factor into ``matrix``; returns the inverses of its diagonal tiles."""
+    diagonal: list[FloatArray] = []
+    for k, pivot in enumerate(tiles):
+        with parallel.single_threaded_blas():
+            factor = np.linalg.cholesky(matrix[pivot, pivot])
+            inverted = solve_triangular(factor, np.eye(len(factor), dtype=matrix.dtype), lower=True)
+        diagonal.append(inverted)
+        matrix[pivot, pivot] = factor
+
+        def scale(rows: slice, pivot: slice = pivot, inverted: FloatArray = inverted) -> None:
+            matrix[rows, pivot] = matrix[rows, pivot] @ inverted.T
+
+        def update(rows: slice, pivot: slice = pivot) -> None:
+            below = slice(pivot.stop, rows.stop)
+            matrix[rows, below] -= matrix[rows, pivot] @ matrix[below, pivot].T
+
+        parallel.run(scale, tiles[k + 1 :])
+        parallel.run(update, tiles[k + 1 :])
+    return diagonal
