@@ -1,0 +1,1 @@
+"""What is known: logs, their quality, splits, negatives."""

@@ -101,7 +101,9 @@ class Dataset:
         order = np.argsort(user, kind="stable") if time is None else np.lexsort((np.arange(m), time, user))
         if events is not None:
             names = tuple(str(n) for n in events.drop_nulls().unique().sort())
-            codes = events.replace_strict({n: i for i, n in enumerate(names)}, default=-1, return_dtype=pl.Int8)
+            codes = events.replace_strict(
+                {n: i for i, n in enumerate(names)}, default=-1, return_dtype=pl.Int8
+            )
             rest |= {"event": codes.to_numpy()[order], "event_names": names}
         return cls(
             users=users,
@@ -142,17 +144,17 @@ class Dataset:
 
     def take(self, rows: IntArray | BoolArray, note: str = "") -> Dataset:
         """The events ``rows`` (indices or a mask) with the same id maps; their order is kept."""
-        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows)
-        user = self.user[rows]
+        kept: IntArray = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows)
+        user = self.user[kept]
         return replace(
             self,
             user=user,
-            item=self.item[rows],
-            row=self.row[rows],
-            value=None if self.value is None else self.value[rows],
-            weight=None if self.weight is None else self.weight[rows],
-            time=None if self.time is None else self.time[rows],
-            event=None if self.event is None else self.event[rows],
+            item=self.item[kept],
+            row=self.row[kept],
+            value=None if self.value is None else self.value[kept],
+            weight=None if self.weight is None else self.weight[kept],
+            time=None if self.time is None else self.time[kept],
+            event=None if self.event is None else self.event[kept],
             offsets=np.searchsorted(user, np.arange(self.n_users + 1)).astype(np.int64),
             notes=(*self.notes, note) if note else self.notes,
         )
@@ -176,8 +178,12 @@ class Dataset:
             user=new_user[self.user],
             item=new_item[self.item],
             offsets=self.offsets[np.append(np.flatnonzero(has_user), self.n_users)],
-            user_features=None if self.user_features is None else self.user_features.filter(pl.Series(has_user)),
-            item_features=None if self.item_features is None else self.item_features.filter(pl.Series(has_item)),
+            user_features=None
+            if self.user_features is None
+            else self.user_features.filter(pl.Series(has_user)),
+            item_features=None
+            if self.item_features is None
+            else self.item_features.filter(pl.Series(has_item)),
         )
 
     def matrix(self, entries: EntryValue = "weight") -> Matrix:
@@ -194,26 +200,31 @@ class Dataset:
         DataError
             Where ``"value"`` is asked of a log without ratings.
         """
+        shape = (self.n_users, self.n_items)
+        if entries != "value":
+            weight = (
+                np.ones(len(self), dtype=np.float32)
+                if entries == "ones" or self.weight is None
+                else self.weight
+            )
+            pairs = sparse.csr_array((weight.copy(), self.item.copy(), self.offsets.copy()), shape=shape)
+            pairs.sum_duplicates()
+            if entries == "ones":
+                pairs.data[:] = 1
+            return pairs
         key = self.user.astype(np.int64) * self.n_items + self.item
         order = np.argsort(key, kind="stable")
-        key = key[order]
-        first = np.flatnonzero(np.diff(key, prepend=-1)) if len(key) else np.zeros(0, dtype=np.int64)
-        if entries == "ones":
-            data = np.ones(len(first), dtype=np.float32)
-        elif entries == "weight":
-            weight = np.ones(len(key), dtype=np.float32) if self.weight is None else self.weight[order]
-            data = np.add.reduceat(weight, first).astype(np.float32) if len(first) else weight
-        else:
-            last = np.append(first[1:], len(key)) - 1
-            data = self.ratings()[order][last]
-        users, items = np.divmod(key[first], self.n_items)
-        indptr = np.searchsorted(users, np.arange(self.n_users + 1))
-        return sparse.csr_array((data, items.astype(np.int32), indptr.astype(np.int64)), shape=(self.n_users, self.n_items))
+        last = np.flatnonzero(np.diff(key[order], append=-1))
+        users, items = np.divmod(key[order][last], self.n_items)
+        indptr = np.searchsorted(users, np.arange(self.n_users + 1)).astype(np.int64)
+        return sparse.csr_array((self.ratings()[order][last], items.astype(np.int32), indptr), shape=shape)
 
     def ratings(self) -> FloatArray:
         """(m,) the ratings, or an error that says that the log has none."""
         if self.value is None:
-            raise DataError(f"{self.name} has no ratings. Models that predict ratings need a 'rating' column.")
+            raise DataError(
+                f"{self.name} has no ratings. Models that predict ratings need a 'rating' column."
+            )
         return self.value
 
     def item_counts(self) -> IntArray:
@@ -223,7 +234,9 @@ class Dataset:
     def queries(self, users: IntArray | None = None, *, as_trained: bool = True) -> Queries:
         """The requests of ``users`` (indices, -1 = not known; None = all), each with the whole history here."""
         who = np.arange(self.n_users, dtype=np.int32) if users is None else np.asarray(users, dtype=np.int32)
-        bounds, rows = ragged_take(np.append(self.offsets, self.offsets[-1]), np.where(who < 0, self.n_users, who))
+        bounds, rows = ragged_take(
+            np.append(self.offsets, self.offsets[-1]), np.where(who < 0, self.n_users, who)
+        )
         return Queries(
             users=who,
             offsets=bounds,
@@ -259,4 +272,6 @@ def _aligned(features: pl.DataFrame | None, ids: IdMap, key: str) -> pl.DataFram
     base = pl.DataFrame({key: ids.ids})
     if base[key].dtype != features[key].dtype:
         features = features.with_columns(pl.col(key).cast(base[key].dtype))
-    return base.join(features.unique(key, keep="first", maintain_order=True), on=key, how="left", maintain_order="left")
+    return base.join(
+        features.unique(key, keep="first", maintain_order=True), on=key, how="left", maintain_order="left"
+    )

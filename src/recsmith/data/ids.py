@@ -35,9 +35,13 @@ class IdMap:
 
     def __init__(self, ids: pl.Series, kind: str = "id") -> None:
         if not (ids.dtype == pl.String or ids.dtype.is_integer()):
-            raise DataError(f"{kind} ids must be text or integers. Got {ids.dtype} instead; cast the column first.")
+            raise DataError(
+                f"{kind} ids must be text or integers. Got {ids.dtype} instead; cast the column first."
+            )
         if ids.null_count():
-            raise DataError(f"{ids.null_count()} {kind} ids are missing. Drop those rows first (quality.repair).")
+            raise DataError(
+                f"{ids.null_count()} {kind} ids are missing. Drop those rows first (quality.repair)."
+            )
         self.ids = ids.alias("id") if ids.dtype == pl.String else ids.cast(pl.Int64).alias("id")
         self.kind = kind
         self._frame = pl.DataFrame({"id": self.ids, "index": np.arange(len(ids), dtype=np.int32)})
@@ -51,7 +55,9 @@ class IdMap:
         texts = [c.dtype == pl.String for c in parts]
         if any(texts) and not all(texts):
             kinds = ", ".join(str(c.dtype) for c in parts)
-            raise DataError(f"{kind} ids are text in one table and integers in another ({kinds}). Cast one of them.")
+            raise DataError(
+                f"{kind} ids are text in one table and integers in another ({kinds}). Cast one of them."
+            )
         parts = [c if t else c.cast(pl.Int64) for c, t in zip(parts, texts, strict=True)]
         merged = pl.concat([c.alias("id") for c in parts]) if parts else pl.Series("id", [], pl.Int64)
         return cls(merged.unique().sort(), kind)
@@ -104,7 +110,11 @@ class IdMap:
     def raw(self, indices: IntArray) -> pl.Series:
         """Raw ids of indices; an index of -1 gives null."""
         wanted = pl.Series("index", np.asarray(indices, dtype=np.int64))
-        return self.ids.gather(wanted.set(wanted < 0, None)) if len(self) else pl.Series("id", [None] * len(wanted))
+        return (
+            self.ids.gather(wanted.set(wanted < 0, None))
+            if len(self)
+            else pl.Series("id", [None] * len(wanted))
+        )
 
 
 def _plain(ids: Iterable[Any]) -> list[Any]:

@@ -1,0 +1,65 @@
+"""Shared data: a small log with a known answer, and the real ones where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsmith.data.dataset import Dataset
+from recsmith.data.ids import IdMap
+
+
+def build(users, items, ratings=None, times=None, **rest) -> Dataset:
+    """A Dataset from raw id lists, in the order of a file."""
+    users, items = pl.Series("user_id", users), pl.Series("item_id", items)
+    user_map, item_map = IdMap.of(users, kind="user"), IdMap.of(items, kind="item")
+    return Dataset.build(
+        users=user_map,
+        items=item_map,
+        user=user_map.index(users),
+        item=item_map.index(items),
+        value=None if ratings is None else np.asarray(ratings, dtype=np.float32),
+        time=None if times is None else np.asarray(times, dtype=np.int64),
+        rating_scale=None if ratings is None else (1.0, 5.0),
+        **rest,
+    )
+
+
+@pytest.fixture
+def checkerboard() -> Dataset:
+    """40 users and 12 items: even users took 4 of the 6 even items, odd users 4 of the odd ones.
+
+    What is left of his own colour is the right answer for every user. Rating 5 for the first two items taken,
+    4 for the others, and 1 for one item of the other colour by every fourth user.
+    """
+    rng = np.random.default_rng(7)
+    users, items, ratings, times = [], [], [], []
+    for u in range(40):
+        own = rng.permutation(6)[:4] * 2 + u % 2
+        rows = [(int(i), 5 - (n > 1)) for n, i in enumerate(own)]
+        for n, (item, rating) in enumerate(rows):
+            users.append(f"u{u:02d}")
+            items.append(f"i{item:02d}")
+            ratings.append(rating)
+            times.append(1_000_000_000 + 86_400 * n + u)
+    return build(users, items, ratings, times, name="checkerboard")
+
+
+@pytest.fixture(scope="session")
+def extra_data() -> Path:
+    """The folder of real data sets; skips the test where there is none."""
+    folder = os.environ.get("RECSMITH_EXTRA_DATA")
+    if not folder:
+        pytest.skip("RECSMITH_EXTRA_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def ml_100k(extra_data: Path) -> Dataset:
+    """MovieLens-100K in the order of its file."""
+    frame = pl.read_parquet(extra_data / "ml-100k" / "ratings.parquet")
+    return build(frame["user"], frame["item"], frame["rating"], frame["timestamp"], name="ml-100k")
