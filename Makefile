@@ -1,0 +1,47 @@
+# The two commands of a newcomer: `make quickstart` and `make test`. All else is for developers.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: help quickstart test lint format bench clean
+
+help:  ## what there is to make
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+
+quickstart: .venv/.installed  ## install, and run the main job on MovieLens-100K
+	$(BIN)/recsmith quickstart
+
+test: .venv/.installed-dev  ## every test, on all cores
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: .venv/.installed-dev  ## ruff and strict mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.installed-dev  ## write what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.installed-dev  ## speed and memory beside the peers, each in an environment of its own
+	$(BIN)/python benchmarks/bench.py
+
+clean:  ## remove environments and caches, not your runs and bundles
+	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "recsmith needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) comes without venv here; installing Debian's package for it"; \
+	    $$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && apt-get install -qq -y python3-venv'; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: .venv/.created pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,207 @@
+"""Accuracy on MovieLens-100K by the protocols of the literature, parameters chosen on validation only.
+
+``python benchmarks/accuracy.py`` prints a table for each protocol and writes ``runs/accuracy.json``. The data come
+from ``recsmith.load("ml-100k")``; the official folds need RECSMITH_EXTRA_DATA or ``--folder``, a folder with the
+official files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+import recsmith as rs
+from recsmith.data.dataset import Dataset
+from recsmith.data.schema import Log
+from recsmith.data.split import Split
+from recsmith.data.split_by_name import Splitter, parse, validation
+from recsmith.data.splitters import fixed
+from recsmith.evaluation import evaluate
+from recsmith.evaluation.report import Report
+from recsmith.experiment.choose import choose
+from recsmith.experiment.train import make_pipeline
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A model, the grid that validation chooses from, and the published or measured figure beside it."""
+
+    label: str
+    model: str
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    wanted: Mapping[str, float] = field(default_factory=dict)
+
+
+_HALF_LIVES = (3, 5, 7, 10, 15, 20)
+_IALS = {"embedding_size": (24, 32, 48), "reg": (1, 10, 30), "alpha": (0, 0.25, 1)}
+
+RANDOM = (
+    Entrant("ease", "ease", {"reg": (100, 200, 300, 500)}, wanted={"ndcg@10": 0.440}),
+    Entrant("ials", "ials", _IALS, wanted={"ndcg@10": 0.409}),
+    Entrant(
+        "item-knn cosine", "item-knn", {"neighbors": (20, 30, 50, 100), "shrinkage": (0, 10)},
+        {"similarity": "cosine", "weighting": "none", "amplification": 1}, {"ndcg@10": 0.375},
+    ),
+    Entrant(
+        "item-knn bm25", "item-knn", {"neighbors": (20, 30, 50, 100), "bm25_b": (0.2, 0.5, 0.75)},
+        {"similarity": "cosine", "amplification": 1, "weighting": "bm25"}, {"ndcg@10": 0.39},
+    ),
+    Entrant("popular", "popular"),
+)  # fmt: skip
+USER_TIME = (
+    Entrant("ease", "ease", {"reg": (50, 100, 200, 300)}, wanted={"ndcg@10": 0.207}),
+    Entrant("ials", "ials", _IALS, wanted={"ndcg@10": 0.202}),
+    Entrant(
+        "ease, recency", "ease", {"reg": (200, 300, 500, 1000, 2000), "half_life": _HALF_LIVES},
+        wanted={"ndcg@10": 0.255, "precision@10": 0.217, "recall@10": 0.149},
+    ),
+    Entrant("popular", "popular"),
+)  # fmt: skip
+GLOBAL_TIME = (
+    Entrant("popular, decayed", "popular", {"half_life": (3, 7, 14, 30, 60)}, wanted={"ndcg@10": 0.39}),
+    Entrant("popular", "popular"),
+    Entrant("ease, popular behind it", "ease", {"reg": (100, 300, 1000)}),
+)
+RATINGS = (
+    Entrant("biased-mf", "biased-mf", wanted={"rmse": 0.9196}),
+    Entrant("item-knn", "item-knn", wanted={"rmse": 0.9204}),
+    Entrant("user-knn", "user-knn", wanted={"rmse": 0.9245}),
+    Entrant("rating-baseline", "rating-baseline", wanted={"rmse": 0.9457}),
+)
+
+
+def ranking(
+    data: Dataset, splits: Sequence[Split], splitter: Splitter, entrants: Sequence[Entrant]
+) -> list[Any]:
+    """Choose on a split of the first split's train part, judge on every split, average."""
+    rows = []
+    inner = validation(splits[0], splitter)[0]
+    for entrant in entrants:
+        best = choose(entrant.model, entrant.grid, inner, "ndcg@10", fixed=entrant.fixed).best.parameters
+        reports = [
+            evaluate(make_pipeline(entrant.model, **best), split, ks=(10,), name=entrant.label, seed=seed)
+            for seed, split in enumerate(splits)
+        ]
+        names = ("precision@10", "recall@10", "ndcg@10", "hit_rate@10")
+        rows.append(_row(entrant, dict(best), reports, names))
+    return rows
+
+
+def official_folds(folder: Path) -> list[Split]:
+    """u1 to u5 as GroupLens cut them."""
+    frame = pl.read_parquet(folder / "ratings.parquet").rename({"user": "user_id", "item": "item_id"})
+    splits = []
+    for k in range(1, 6):
+        parts = [
+            Dataset.from_log(
+                Log(
+                    interactions=frame.filter(rows).select("user_id", "item_id", "rating", "timestamp"),
+                    name=f"ml-100k u{k}",
+                    rating_scale=(1.0, 5.0),
+                )
+            )
+            for rows in (pl.col("fold") != k, pl.col("fold") == k)
+        ]
+        splits.append(fixed(*parts))
+    return splits
+
+
+def ratings(splits: Sequence[Split]) -> list[Any]:
+    """Mean RMSE and MAE over the folds, with each model's defaults (chosen on validation cut from u1's train)."""
+    rows = []
+    for entrant in RATINGS:
+        reports = [
+            evaluate(make_pipeline(entrant.model), s, metrics=(), rating=True, name=entrant.label)
+            for s in splits
+        ]
+        rows.append(_row(entrant, {}, reports, ("rmse", "mae")))
+    return rows
+
+
+def _row(
+    entrant: Entrant, parameters: dict[str, Any], reports: Sequence[Report], names: Sequence[str]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "model": entrant.label,
+        "parameters": parameters,
+        "figures": {name: float(np.mean([r.means[name] for r in reports])) for name in names},
+        "each": {name: [r.means[name] for r in reports] for name in names},
+        "wanted": dict(entrant.wanted),
+        "fit_seconds": float(np.mean([r.seconds["fit"] for r in reports])),
+    }
+    if len(reports) == 1:
+        row["strata"] = {
+            name: {"users": stratum.users, "means": dict(stratum.means)}
+            for name, stratum in reports[0].strata.items()
+        }
+    return row
+
+
+def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a protocol's table; a figure that misses what is wanted is red."""
+    names = list(rows[0]["figures"])
+    table = Table(title=title, title_justify="left")
+    for column in ("model", "parameters", *names, "fit s"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        cells = []
+        for name in names:
+            value, wanted = row["figures"][name], row["wanted"].get(name)
+            missed = wanted is not None and (value > wanted if name in {"rmse", "mae"} else value < wanted)
+            beside = "" if wanted is None else f" ({wanted:g})"
+            cells.append(f"[red]{value:.4f}{beside}[/red]" if missed else f"{value:.4f}{beside}")
+        parameters = ", ".join(f"{k}={v}" for k, v in row["parameters"].items())
+        table.add_row(row["model"], parameters, *cells, f"{row['fit_seconds']:.2f}")
+    console.print(table)
+    for row in rows:
+        for name, stratum in row.get("strata", {}).items():
+            console.print(
+                f"  {row['model']}, {name}: {stratum['users']} users, NDCG@10 {stratum['means']['ndcg@10']:.4f}"
+            )
+
+
+def main() -> None:
+    """All protocols, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("protocols", nargs="*", choices=[[], "random", "user-time", "global-time", "ratings"])
+    parser.add_argument(
+        "--folder", type=Path, default=Path(os.environ.get("RECSMITH_EXTRA_DATA", ".")) / "ml-100k"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs") / "accuracy.json")
+    options = parser.parse_args()
+    wanted = options.protocols or ["random", "user-time", "global-time", "ratings"]
+    data = rs.load("ml-100k", catalogue=False)
+    results = {}
+    for name, entrants in (("random", RANDOM), ("user-time", USER_TIME), ("global-time", GLOBAL_TIME)):
+        if name in wanted:
+            splitter = parse(name)
+            seeds = range(5) if name == "random" else range(1)
+            splits = (
+                [parse(f"random:seed={seed}").split(data)[0] for seed in seeds]
+                if name == "random"
+                else splitter.split(data)
+            )
+            results[name] = ranking(data, splits, splitter, entrants)
+            show(f"{name}, {'mean over seeds 0-4' if name == 'random' else 'one split'}", results[name])
+    if "ratings" in wanted:
+        results["ratings"] = ratings(official_folds(options.folder))
+        show("ratings, official folds u1-u5, mean", results["ratings"])
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
