@@ -8,9 +8,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
 
 from recsmith.data.dataset import Dataset
 from recsmith.data.ids import IdMap
+
+# The first call of a kernel compiles it: no deadline for a single example.
+settings.register_profile("recsmith", deadline=None)
+settings.load_profile("recsmith")
 
 
 def build(users, items, ratings=None, times=None, **rest) -> Dataset:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from recsmith.data.load import load
     from recsmith.data.split import Split
     from recsmith.data.weighting import Weighting
-    from recsmith.evaluation.protocol import Report, evaluate
+    from recsmith.evaluation.protocol import evaluate
+    from recsmith.evaluation.report import Report
     from recsmith.experiment.train import load_bundle, train
     from recsmith.models.registry import create
     from recsmith.parallel import set_threads
@@ -34,7 +35,7 @@ _PUBLIC = {
     "Dataset": "recsmith.data.dataset",
     "Pipeline": "recsmith.recommend",
     "Queries": "recsmith.types",
-    "Report": "recsmith.evaluation.protocol",
+    "Report": "recsmith.evaluation.report",
     "Split": "recsmith.data.split",
     "Weighting": "recsmith.data.weighting",
     "create": "recsmith.models.registry",

@@ -1,0 +1,185 @@
+"""What a fitted pipeline answers to the questions of a split, laid beside what really happened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsmith.data.split import Split
+from recsmith.errors import DataError, NotFittedError, ParameterError
+from recsmith.evaluation.metrics import ranking, rating
+from recsmith.protocols import RatingPredictor, Recommender
+from recsmith.recommend import Pipeline, TopK
+from recsmith.resources import Usage, measure
+from recsmith.types import BoolArray, FloatArray, IntArray, Queries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answerable:
+    """The requests of a split that have a truth to be found, and that truth."""
+
+    rows: IntArray  #: (n,) requests of the split
+    offsets: IntArray  #: (n + 1,) int64 bounds into ``items``
+    items: IntArray  #: (t,) int32 truth items, -1 = not in train
+    notes: tuple[str, ...] = ()  #: what was left out, in words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ranked:
+    """Lists of the answerable requests and how good they are."""
+
+    rows: IntArray  #: (n,) requests of the split
+    queries: Queries  #: (n,) those requests
+    top: TopK
+    hit: BoolArray  #: (n, k) which slots are right
+    values: dict[str, FloatArray]  #: metric@k -> (n,) float64
+    notes: tuple[str, ...]
+    usage: Usage  #: of ``recommend``
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rated:
+    """Predicted ratings of the truth and how far off they are."""
+
+    rows: IntArray  #: (n,) requests of the split that have rated pairs
+    predicted: FloatArray  #: (p,) float64
+    values: dict[str, FloatArray]  #: rmse and mae -> (n,) float64 of each user
+    pairs: IntArray  #: (n,) rated pairs of each user
+    notes: tuple[str, ...]
+    usage: Usage  #: of ``predict``
+
+
+def can_rank(pipeline: Pipeline) -> bool:
+    """Whether the model orders items."""
+    return isinstance(pipeline.model, Recommender)
+
+
+def can_rate(pipeline: Pipeline, split: Split) -> bool:
+    """Whether the model predicts ratings and the split has some to compare with."""
+    return isinstance(pipeline.model, RatingPredictor) and split.truth.values is not None
+
+
+def answerable(split: Split, *, filter_seen: bool = True) -> Answerable:
+    """The requests with a truth; with ``filter_seen``, truth in the user's own history is no truth.
+
+    It could never be recommended, so it would lower every model's figures alike and say nothing.
+
+    Raises
+    ------
+    DataError
+        Where nobody is left.
+    """
+    rows, items, notes = split.truth.rows, split.truth.items, []
+    n = len(split.queries)
+    had = np.bincount(rows, minlength=n)
+    if filter_seen:
+        seen = _in_history(split, rows, items)
+        rows, items = rows[~seen], items[~seen]
+        if seen.any():
+            notes.append(
+                f"{seen.sum():,} truth events are of items in the user's own history and were left out."
+            )
+    left = np.bincount(rows, minlength=n)
+    judged = np.flatnonzero(left)
+    if not len(judged):
+        raise DataError(
+            f"The split {split.name!r} has nobody to judge: no request has a truth that can be found."
+        )
+    if gone := int(((had > 0) & (left == 0)).sum()):
+        notes.append(f"{gone:,} users were left without truth by that and are not judged.")
+    if silent := int((had == 0).sum()):
+        notes.append(f"{silent:,} requests have no truth and are not judged.")
+    offsets = np.concatenate([[0], np.cumsum(left[judged])])
+    return Answerable(rows=judged, offsets=offsets, items=items, notes=tuple(notes))
+
+
+def _in_history(split: Split, rows: IntArray, items: IntArray) -> BoolArray:
+    """(t,) bool: the request's own history holds the item."""
+    width = max(split.train.n_items, 1)
+    history = np.sort(split.queries.rows * width + split.queries.items)
+    wanted = rows * width + items
+    if not len(history):
+        return np.zeros(len(wanted), dtype=np.bool_)
+    at = np.minimum(np.searchsorted(history, wanted), len(history) - 1)
+    return np.asarray((items >= 0) & (history[at] == wanted), dtype=np.bool_)
+
+
+def rank(pipeline: Pipeline, split: Split, names: Sequence[str], *, filter_seen: bool = True) -> Ranked:
+    """Ask for lists as long as the largest cut-off of ``names`` and score them.
+
+    Parameters
+    ----------
+    pipeline
+        Fitted on ``split.train``.
+    names
+        Full metric names, such as ``"ndcg@10"``.
+
+    Raises
+    ------
+    NotFittedError, ParameterError, DataError
+        The pipeline is not fitted, or on other items; an unknown name; nobody to judge.
+    """
+    check_fitted_on(pipeline, split)
+    width = max(k for _, k in map(ranking.parse, names))
+    truth = answerable(split, filter_seen=filter_seen)
+    everybody = len(truth.rows) == len(split.queries)
+    queries = split.queries if everybody else split.queries.take(truth.rows)
+    with measure() as usage:
+        top = pipeline.recommend(queries, width, filter_seen=filter_seen)
+    hit, relevant = ranking.hits(top.items, truth.offsets, truth.items)
+    values = ranking.score(hit, relevant, names)
+    return Ranked(
+        rows=truth.rows, queries=queries, top=top, hit=hit, values=values, notes=truth.notes, usage=usage
+    )
+
+
+def rate(pipeline: Pipeline, split: Split) -> Rated:
+    """Predict the rating of every rated truth event from the raw history: ratings know no weighting.
+
+    Raises
+    ------
+    NotFittedError, ParameterError, DataError
+        The pipeline is not fitted, or on other items; no ratings; a prediction that is not a number.
+    """
+    check_fitted_on(pipeline, split)
+    truth = split.truth
+    if not isinstance(pipeline.model, RatingPredictor) or truth.values is None:
+        raise ParameterError(
+            f"{type(pipeline.model).__name__} on {split.name!r}: there are no ratings to predict."
+        )
+    has = ~np.isnan(truth.values)
+    if not has.any():
+        raise DataError(f"The split {split.name!r} has no rated truth.")
+    rows, items, actual = truth.rows[has], truth.items[has], truth.values[has]
+    with measure() as usage:
+        predicted = pipeline.model.predict(split.queries, rows, items).mean
+    judged, within = np.unique(rows, return_inverse=True)
+    values, pairs = rating.user_errors(predicted, actual, within, len(judged))
+    notes = (f"{(~has).sum():,} truth events have no rating.",) if not has.all() else ()
+    return Rated(rows=judged, predicted=predicted, values=values, pairs=pairs, notes=notes, usage=usage)
+
+
+def fingerprint(split: Split) -> str:
+    """SHA-256 of questions and truth: figures can be compared only where it is equal."""
+    digest = hashlib.sha256()
+    digest.update("\x1f".join(map(str, split.user_ids)).encode())
+    asked, truth = split.queries, split.truth
+    for column in (asked.offsets, asked.items, truth.offsets, truth.items, truth.values):
+        digest.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
+
+
+def check_fitted_on(pipeline: Pipeline, split: Split) -> None:
+    """Raise unless the pipeline is fitted on as many items as the split's train log has."""
+    if pipeline.n_items == 0:
+        raise NotFittedError(
+            "This pipeline is not fitted. Use evaluate(pipeline, split), or judge what fit returns."
+        )
+    if pipeline.n_items != split.train.n_items:
+        raise ParameterError(
+            f"The pipeline knows {pipeline.n_items:,} items and the train log of {split.name!r} has "
+            f"{split.train.n_items:,}: their indices do not agree. Fit it on split.train."
+        )

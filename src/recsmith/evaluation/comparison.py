@@ -1,0 +1,242 @@
+"""Several pipelines on one split: which is better, and whether that is more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recsmith.errors import ParameterError
+from recsmith.evaluation.report import Report, better_first, smaller_is_better, written
+from recsmith.evaluation.significance import (
+    Interval,
+    PairedTest,
+    Sample,
+    difference_interval,
+    holm,
+    intervals,
+    paired_p,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One line of a comparison. Differences are this model minus the reference, on the same users."""
+
+    model: str
+    value: float
+    interval: Interval
+    verdict: str  #: best, baseline, better, worse, or no difference shown
+    difference: float = 0.0
+    difference_interval: Interval | None = None  #: None for the reference itself
+    p: float | None = None
+    p_corrected: float | None = None  #: Holm's correction for the number of comparisons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Models beside a reference, best first."""
+
+    metric: str
+    reference: str
+    split: str
+    users: int
+    level: float
+    test: PairedTest
+    rows: tuple[Contender, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "metric": self.metric,
+            "reference": self.reference,
+            "split": self.split,
+            "users": self.users,
+            "level": self.level,
+            "test": self.test,
+            "rows": [{name: _plain(getattr(row, name)) for name in Contender.__slots__} for row in self.rows],
+        }
+
+    def __rich__(self) -> Table:
+        from rich.table import Table
+
+        title = f"{self.metric} on {self.split}: {self.users:,} users, against {self.reference}"
+        caption = f"paired {self.test} test, Holm's correction for {len(self.rows) - 1} comparisons"
+        table = Table(title=title, caption=caption)
+        table.add_column("model")
+        interval = f"{self.level:.0%} interval"
+        for heading in (self.metric, interval, "difference", interval, "p", "p corrected"):
+            table.add_column(heading, justify="right")
+        table.add_column("verdict")
+        for row in self.rows:
+            against = ["", "", "", ""]
+            if row.difference_interval is not None:
+                against = [f"{row.difference:+.4f}", written(row.difference_interval)]
+                against += [f"{row.p:.4f}", f"{row.p_corrected:.4f}"]
+            table.add_row(row.model, f"{row.value:.4f}", written(row.interval), *against, row.verdict)
+        return table
+
+
+def compare(
+    reports: Sequence[Report],
+    metric: str,
+    *,
+    baseline: str | None = None,
+    test: PairedTest = "randomization",
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Each report against the baseline, or against the best one.
+
+    A difference is called ``better`` or ``worse`` where its p-value, corrected for the number of comparisons, is
+    below ``1 - level``. Against the best of many the p-values are a little too small: the best was chosen by the
+    same figures. Name a baseline beforehand where it matters.
+
+    Parameters
+    ----------
+    reports
+        Two or more, of the same split and users, with distinct names.
+    metric
+        A name that all reports hold, such as ``"ndcg@10"`` or ``"rmse"``.
+    baseline
+        Name of the report to compare with; None: the best.
+
+    Raises
+    ------
+    ParameterError
+        Reports that cannot be compared, or an unknown name or metric.
+    """
+    _check_comparable(reports, metric, baseline)
+    samples = {report.model: report.sample(metric) for report in better_first(reports, metric)}
+    reference = baseline or next(iter(samples))
+    others = [model for model in samples if model != reference]
+    draws: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
+    bounds = intervals(samples, **draws)
+    p = [paired_p(samples[model], samples[reference], test=test, seed=seed) for model in others]
+    corrected = dict(zip(others, zip(p, holm(p), strict=True), strict=True))
+
+    def row(model: str, sample: Sample) -> Contender:
+        one: dict[str, Any] = {"model": model, "value": sample.estimate(), "interval": bounds[model]}
+        if model == reference:
+            return Contender(**one, verdict="best" if baseline is None else "baseline")
+        difference = sample.estimate() - samples[reference].estimate()
+        return Contender(
+            **one,
+            difference=difference,
+            difference_interval=difference_interval(sample, samples[reference], **draws),
+            p=corrected[model][0],
+            p_corrected=corrected[model][1],
+            verdict=_verdict(difference, corrected[model][1], 1 - level, metric),
+        )
+
+    return Comparison(
+        metric=metric,
+        reference=reference,
+        split=reports[0].split,
+        users=len(reports[0]),
+        level=level,
+        test=test,
+        rows=tuple(row(model, sample) for model, sample in samples.items()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaderboard:
+    """Reports of one split in order, with what they cost."""
+
+    metric: str
+    split: str
+    rows: list[dict[str, Any]]  #: rank, model, the metric, low, high, fit_seconds, answer_seconds, memory_mb
+
+    def __rich__(self) -> Table:
+        from rich.table import Table
+
+        table = Table(title=f"{self.metric} on {self.split}")
+        table.add_column("", justify="right")
+        table.add_column("model")
+        for heading in (self.metric, "95% interval", "fit s", "answer s", "peak MB"):
+            table.add_column(heading, justify="right")
+        for row in self.rows:
+            interval = written(Interval(row["low"], row["high"]))
+            digits = {"fit_seconds": 2, "answer_seconds": 2, "memory_mb": 0}
+            costs = [_short(row[cost], places) for cost, places in digits.items()]
+            table.add_row(str(row["rank"]), row["model"], f"{row[self.metric]:.4f}", interval, *costs)
+        return table
+
+
+def leaderboard(reports: Sequence[Report], metric: str) -> Leaderboard:
+    """The reports from best to worst by ``metric``, as rows and as a table.
+
+    ``answer_seconds`` is the time of all lists and predictions, ``memory_mb`` the peak of fit and lists.
+
+    Raises
+    ------
+    ParameterError
+        No reports, of different splits, or without the metric.
+    """
+    _check_same_split(reports, 1)
+    rows = []
+    for rank, report in enumerate(better_first(reports, metric), start=1):
+        low, high = report.intervals[metric]
+        answered = [report.seconds[step] for step in ("recommend", "predict") if step in report.seconds]
+        rows.append(
+            {
+                "rank": rank,
+                "model": report.model,
+                metric: report.means[metric],
+                "low": low,
+                "high": high,
+                "fit_seconds": report.seconds.get("fit"),
+                "answer_seconds": sum(answered) if answered else None,
+                "memory_mb": max((v for v in report.memory_mb.values() if v is not None), default=None),
+            }
+        )
+    return Leaderboard(metric=metric, split=reports[0].split, rows=rows)
+
+
+def _check_same_split(reports: Sequence[Report], least: int) -> None:
+    if len(reports) < least:
+        raise ParameterError.of("a comparison", "reports", f"at least {least}", len(reports))
+    if len(names := {report.split for report in reports}) > 1:
+        raise ParameterError(f"Reports of different splits cannot be compared: {', '.join(sorted(names))}.")
+
+
+def _check_comparable(reports: Sequence[Report], metric: str, baseline: str | None) -> None:
+    _check_same_split(reports, 2)
+    models = [report.model for report in reports]
+    if len(set(models)) < len(models):
+        raise ParameterError(f"Reports need distinct names, given with name=. Got {', '.join(models)}.")
+    if baseline is not None and baseline not in models:
+        raise ParameterError.unknown("report", baseline, models)
+    first = reports[0]
+    for report in reports:
+        report.sample(metric)
+        if any(
+            report.protocol[part] != first.protocol[part] for part in ("split_fingerprint", "filter_seen")
+        ):
+            raise ParameterError(
+                f"{report.model} and {first.model} answered different questions: the split or filter_seen differs."
+            )
+        if not report.user_ids.equals(first.user_ids):
+            names = f"{report.model} and {first.model}"
+            raise ParameterError(
+                f"{names} were judged on different users. Use one split and one filter_seen."
+            )
+
+
+def _verdict(difference: float, p: float, alpha: float, metric: str) -> str:
+    if p >= alpha:
+        return "no difference shown"
+    return "better" if (difference < 0) == smaller_is_better(metric) else "worse"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _short(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

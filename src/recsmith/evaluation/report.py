@@ -1,0 +1,183 @@
+"""Report: what one pipeline is worth on one split, for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from recsmith.errors import ParameterError
+from recsmith.evaluation.metrics import rating
+from recsmith.evaluation.significance import Interval, Sample, intervals
+from recsmith.types import BoolArray, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+VERSION = 1  #: of the schema of ``Report.as_dict``
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stratum:
+    """Figures of some of the users."""
+
+    users: int
+    means: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Report:
+    """What one pipeline is worth on one split. All per-user arrays are in the order of ``user_ids``."""
+
+    model: str  #: name of the pipeline
+    config: Mapping[str, Any]  #: class and parameters of model, fallback and weighting
+    protocol: Mapping[str, Any]  #: split_fingerprint, filter_seen, resamples, seed
+    split: str  #: name of the split
+    notes: tuple[str, ...]  #: what the reader must know: of the split, and what was not judged
+    user_ids: pl.Series  #: (n,) raw ids of the judged users
+    known: BoolArray  #: (n,) the user has events in train
+    values: Mapping[str, FloatArray]  #: metric -> (n,) float64 of each user, NaN where it is not judged
+    pairs: IntArray | None = None  #: (n,) rated pairs of each user, where ratings were judged
+    means: Mapping[str, float]  #: metric -> figure: over users, or over pairs for rmse and mae
+    intervals: Mapping[str, Interval]  #: metric -> 95 % bootstrap interval over users
+    strata: Mapping[str, Stratum] = field(default_factory=dict)  #: "known" and "unknown" users
+    shares: Mapping[str, float] = field(
+        default_factory=dict
+    )  #: truth_not_in_train, fallback_slots, empty_slots
+    beyond: Mapping[str, float] = field(default_factory=dict)  #: coverage, gini, diversity, novelty, ...
+    seconds: Mapping[str, float] = field(
+        default_factory=dict
+    )  #: fit, recommend, predict, evaluate: wall clock
+    memory_mb: Mapping[str, float | None] = field(
+        default_factory=dict
+    )  #: peak resident memory of fit, recommend
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {mean:.4f}" for name, mean in self.means.items())
+        return f"Report({self.model!r} on {self.split!r}, {len(self):,} users: {shown})"
+
+    def sample(self, metric: str) -> Sample:
+        """The figure as sums over users, which intervals and tests are made of.
+
+        Raises
+        ------
+        ParameterError
+            A metric that was not judged.
+        """
+        if metric not in self.values:
+            raise ParameterError.unknown(f"metric in the report of {self.model}", metric, self.values)
+        return sample_of(metric, self.values[metric], self.pairs)
+
+    def as_dict(self, *, per_user: bool = False) -> dict[str, Any]:
+        """Plain values for JSON: NaN is None, intervals are pairs; ``per_user`` adds the arrays."""
+        result: dict[str, Any] = {
+            "version": VERSION,
+            "model": self.model,
+            "config": dict(self.config),
+            "split": self.split,
+            "protocol": dict(self.protocol),
+            "users": len(self),
+            "notes": list(self.notes),
+            "means": _plain(self.means),
+            "intervals": _plain_intervals(self.intervals),
+            "strata": {
+                name: {"users": s.users, "means": _plain(s.means), "intervals": _plain_intervals(s.intervals)}
+                for name, s in self.strata.items()
+            },
+            "shares": _plain(self.shares),
+            "beyond_accuracy": _plain(self.beyond),
+            "seconds": _plain(self.seconds),
+            "memory_mb": _plain(self.memory_mb),
+        }
+        if per_user:
+            result["per_user"] = {
+                "user_id": self.user_ids.to_list(),
+                "known": self.known.tolist(),
+                "pairs": None if self.pairs is None else self.pairs.tolist(),
+                "values": {name: [_number(v) for v in column] for name, column in self.values.items()},
+            }
+        return result
+
+    def __rich__(self) -> Table:
+        from rich.table import Table
+
+        split_up = len(self.strata) > 1
+        title = f"{self.model} on {self.split}: {len(self):,} users"
+        table = Table(title=title, caption=self._caption(), caption_justify="left")
+        table.add_column("metric")
+        for heading in (
+            "all users",
+            "95% interval",
+            *(_heading(n, s) for n, s in self.strata.items() if split_up),
+        ):
+            table.add_column(heading, justify="right")
+        for name, mean in self.means.items():
+            apart = [f"{s.means[name]:.4f}" for s in self.strata.values()] if split_up else []
+            table.add_row(name, f"{mean:.4f}", written(self.intervals[name]), *apart)
+        for name, figure in self.beyond.items():
+            table.add_row(name, f"{figure:.4f}", "", style="dim")
+        return table
+
+    def _caption(self) -> str:
+        times = ", ".join(f"{name} {value:.2f} s" for name, value in self.seconds.items())
+        memory = ", ".join(
+            f"{name} {value:.0f} MB" for name, value in self.memory_mb.items() if value is not None
+        )
+        shares = ", ".join(f"{name.replace('_', ' ')} {value:.1%}" for name, value in self.shares.items())
+        return "\n".join(line for line in (shares, times, memory, *self.notes) if line)
+
+
+def sample_of(metric: str, values: FloatArray, pairs: IntArray | None) -> Sample:
+    """A metric's per-user values as sums: over users, or over pairs for ratings."""
+    if metric in rating.METRICS and pairs is not None:
+        return Sample.of_pairs(values, pairs, root=metric == "rmse")
+    return Sample.of_users(values)
+
+
+def summarize(
+    samples: Mapping[str, Sample], *, resamples: int, seed: int
+) -> tuple[dict[str, float], dict[str, Interval]]:
+    """Figures and their 95 % intervals."""
+    means = {name: sample.estimate() for name, sample in samples.items()}
+    return means, intervals(samples, resamples=resamples, seed=seed)
+
+
+def smaller_is_better(metric: str) -> bool:
+    """Whether the metric is an error."""
+    return metric in rating.METRICS
+
+
+def better_first(reports: Sequence[Report], metric: str) -> list[Report]:
+    """The reports from best to worst by ``metric``; equal ones stay in order, those without a figure come last."""
+    sign = 1.0 if smaller_is_better(metric) else -1.0
+    figures = [sign * report.sample(metric).estimate() for report in reports]
+    order = np.argsort(np.where(np.isnan(figures), np.inf, figures), kind="stable")
+    return [reports[i] for i in order]
+
+
+def written(interval: Interval) -> str:
+    """``0.4312 .. 0.4521``."""
+    return f"{interval.low:.4f} .. {interval.high:.4f}"
+
+
+def _heading(name: str, stratum: Stratum) -> str:
+    return f"{name} users ({stratum.users:,})"
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _plain(values: Mapping[str, float | None] | Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _plain_intervals(values: Mapping[str, Interval]) -> dict[str, list[float | None]]:
+    return {name: [_number(value.low), _number(value.high)] for name, value in values.items()}
