@@ -58,7 +58,7 @@ def test_line_resolves(name):
     model = create(name)
     assert isinstance(model, Model)
     assert isinstance(model, Stateful)
-    assert isinstance(model, Recommender) or isinstance(model, RatingPredictor)
+    assert isinstance(model, Recommender | RatingPredictor)
     assert name_of(model) == name
     assert isinstance(model.cost(Shape(1000, 500, 20_000)), Cost)
 
@@ -226,7 +226,10 @@ def test_one_prediction_equals_many(name, ml_like):
     for queries in (ml_like.queries(), unknown(ml_like.queries())):
         rows, items = np.arange(12, dtype=np.int64), np.arange(12, dtype=np.int32)
         many = model.predict(queries, rows, items).mean
-        one = [model.predict(queries.take(slice(r, r + 1)), rows[:1], items[r : r + 1]).mean[0] for r in range(12)]
+        one = [
+            model.predict(queries.take(slice(r, r + 1)), rows[:1], items[r : r + 1]).mean[0]
+            for r in range(12)
+        ]
         np.testing.assert_allclose(one, many, rtol=1e-5)
 
 

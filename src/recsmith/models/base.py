@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from scipy import sparse
-from typing_extensions import Self
 
 from recsmith.config import Config
-from recsmith.errors import NotFittedError
+from recsmith.errors import NotFittedError, ParameterError
 from recsmith.protocols import Evidence
 from recsmith.types import Cost, Shape, State
 
@@ -30,7 +29,7 @@ class BaseModel(Generic[C]):
     config: C
 
     def __init__(self, config: C | None = None, **overrides: Any) -> None:
-        self.config = self.config_class.make(type(self).__name__, config, **overrides)  # type: ignore[assignment,arg-type]
+        self.config = self.config_class.make(type(self).__name__, config, **overrides)  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={v!r}" for k, v in self.config.model_dump(exclude_defaults=True).items())
@@ -78,5 +77,9 @@ class BaseModel(Generic[C]):
 
 
 def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
-    """A numpy Generator from a Generator, a seed, or None (seed 0)."""
-    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(0 if rng is None else rng)
+    """A numpy Generator from a Generator, a seed (>= 0), or None (seed 0)."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is not None and rng < 0:
+        raise ParameterError.of("fit", "rng", "a Generator or a seed >= 0", rng)
+    return np.random.default_rng(0 if rng is None else rng)

@@ -12,7 +12,7 @@ from numba import njit
 from scipy import sparse
 
 from recsmith import parallel
-from recsmith.types import FloatArray, IntArray, Queries, ragged_take
+from recsmith.types import FloatArray, IntArray, Queries, check_range, ragged_take
 
 _ROWS = 64
 
@@ -26,21 +26,27 @@ def linear_scores(queries: Queries, matrix: Any, items: IntArray | None = None) 
         (n_items, n_items) float32, dense C-contiguous or CSR. In a CSR matrix an item that no event reaches
         gets NaN: there is no evidence for it.
     items
-        Columns wanted; None for all.
+        Columns wanted; None for all. The matrix is not copied for them.
+
+    Raises
+    ------
+    ParameterError
+        An index out of range.
     """
-    weights = queries.event_weights()
-    history = np.ascontiguousarray(queries.items)
-    is_sparse = sparse.issparse(matrix)
-    if items is not None:
-        matrix = matrix[:, items]
-        matrix = sparse.csr_array(matrix) if is_sparse else np.ascontiguousarray(matrix)
-    out = np.zeros((len(queries), matrix.shape[1]), dtype=np.float32)
+    check_range("score", "queries.items", queries.items, matrix.shape[0])
+    columns = np.arange(matrix.shape[1]) if items is None else np.asarray(items, dtype=np.int64)
+    check_range("score", "items", columns, matrix.shape[1])
+    events = (queries.offsets, np.ascontiguousarray(queries.items), queries.event_weights())
+    out = np.zeros((len(queries), len(columns)), dtype=np.float32)
 
     def block(rows: slice) -> None:
-        if is_sparse:
-            _sparse_rows(out, queries.offsets, history, weights, matrix.indptr, matrix.indices, matrix.data, rows.start, rows.stop)
+        if sparse.issparse(matrix):
+            csr = (matrix.indptr, matrix.indices, matrix.data)
+            _sparse_rows(out, *events, *csr, matrix.shape[1], columns, rows.start, rows.stop)
+        elif items is None:
+            _dense_rows(out, *events, matrix, rows.start, rows.stop)
         else:
-            _dense_rows(out, queries.offsets, history, weights, matrix, rows.start, rows.stop)
+            _dense_columns(out, *events, matrix, columns, rows.start, rows.stop)
 
     parallel.run(block, parallel.blocks(len(queries), _ROWS))
     return out
@@ -50,7 +56,11 @@ def linear_contributions(queries: Queries, matrix: Any, rows: IntArray, items: I
     """What each history event of the pairs (``rows[p]``, ``items[p]``) adds to the pair's score, ragged."""
     bounds, positions = ragged_take(queries.offsets, rows)
     target = np.repeat(items, np.diff(bounds))
-    return np.asarray(queries.event_weights()[positions] * matrix[queries.items[positions], target], dtype=np.float32)
+    if not len(positions):  # scipy answers no index with a sparse array
+        return np.zeros(0, dtype=np.float32)
+    return np.asarray(
+        queries.event_weights()[positions] * matrix[queries.items[positions], target], dtype=np.float32
+    )
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
@@ -66,16 +76,33 @@ def _dense_rows(out, offsets, items, weights, matrix, start, stop):  # type: ign
                 row[j] += w * source[j]
 
 
-@njit(cache=True, nogil=True)
-def _sparse_rows(out, offsets, items, weights, indptr, indices, data, start, stop):  # type: ignore[no-untyped-def]
-    touched = np.zeros(out.shape[1], dtype=np.bool_)
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def _dense_columns(out, offsets, items, weights, matrix, columns, start, stop):  # type: ignore[no-untyped-def]
     for r in range(start, stop):
+        row = out[r]
+        if offsets[r] == offsets[r + 1]:
+            row[:] = np.nan
+        for e in range(offsets[r], offsets[r + 1]):
+            w = weights[e]
+            source = matrix[items[e]]
+            for j in range(len(columns)):
+                row[j] += w * source[columns[j]]
+
+
+@njit(cache=True, nogil=True)
+def _sparse_rows(  # type: ignore[no-untyped-def]
+    out, offsets, items, weights, indptr, indices, data, width, columns, start, stop
+):
+    total = np.zeros(width, dtype=np.float32)
+    touched = np.zeros(width, dtype=np.bool_)
+    for r in range(start, stop):
+        total[:] = 0
         touched[:] = False
         for e in range(offsets[r], offsets[r + 1]):
             w = weights[e]
             for p in range(indptr[items[e]], indptr[items[e] + 1]):
-                out[r, indices[p]] += w * data[p]
+                total[indices[p]] += w * data[p]
                 touched[indices[p]] = True
-        for j in range(out.shape[1]):
-            if not touched[j]:
-                out[r, j] = np.nan
+        for j in range(len(columns)):
+            c = columns[j]
+            out[r, j] = total[c] if touched[c] else np.nan

@@ -72,4 +72,6 @@ def name_of(model: object) -> str:
     for name, entry in MODELS.items():
         if entry.path == path:
             return name
-    raise ParameterError(f"{path} is not a registered model. Add its line to recsmith.models.registry.MODELS.")
+    raise ParameterError(
+        f"{path} is not a registered model. Add its line to recsmith.models.registry.MODELS."
+    )

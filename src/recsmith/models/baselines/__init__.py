@@ -1,0 +1,1 @@
+"""Models that learn no taste: the floor and the fallback."""

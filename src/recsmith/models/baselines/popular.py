@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from pydantic import Field
-from typing_extensions import Self
 
 from recsmith.config import Config
 from recsmith.data.dataset import Dataset
@@ -30,7 +31,9 @@ class Popular(BaseModel[PopularConfig]):
     needs = Evidence.NOTHING
     counts_: FloatArray  #: (n_items,) float32
 
-    def fit(self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None) -> Self:
+    def fit(
+        self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None
+    ) -> Self:
         """Count; ``rng`` is not used.
 
         Raises
@@ -41,7 +44,9 @@ class Popular(BaseModel[PopularConfig]):
         weights = np.ones(len(data)) if data.weight is None else data.weight.astype(np.float64)
         if self.config.half_life is not None:
             if data.time is None:
-                raise DataError(f"Popular with a half_life needs timestamps, and {data.name} has none. Leave half_life out.")
+                raise DataError(
+                    f"Popular with a half_life needs timestamps, and {data.name} has none. Leave half_life out."
+                )
             age = (data.time.max() - data.time) / SECONDS_PER_DAY
             weights = weights * np.exp2(-age / self.config.half_life)
         self.counts_ = np.bincount(data.item, weights=weights, minlength=data.n_items).astype(np.float32)

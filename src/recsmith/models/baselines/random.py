@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
-from typing_extensions import Self
 
 from recsmith.config import Config
 from recsmith.data.dataset import Dataset
@@ -25,7 +26,9 @@ class Random(BaseModel[RandomConfig]):
     key_: int
     n_items_: int
 
-    def fit(self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None) -> Self:
+    def fit(
+        self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None
+    ) -> Self:
         """Draw the key of the scores from ``rng``."""
         self.key_ = int(generator(rng).integers(2**62))
         self.n_items_ = data.n_items

@@ -8,19 +8,18 @@ last solution (G. Takacs et al., RecSys 2011).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numba import njit
 from pydantic import Field
-from typing_extensions import Self
 
 from recsmith import parallel
 from recsmith.config import Config
 from recsmith.data.dataset import Dataset, Matrix
 from recsmith.models.base import BaseModel, generator
 from recsmith.protocols import Monitor
-from recsmith.types import Cost, FloatArray, IntArray, Queries, Shape, ragged_take
+from recsmith.types import Cost, FloatArray, IntArray, Queries, Shape, check_range, ragged_take
 
 _ROWS = 256  # rows solved together: their products with the Gram matrix are one matrix product
 _GRAM_ROWS = 4096
@@ -34,10 +33,10 @@ class ImplicitALSConfig(Config):
     """Length of the factor vectors, >= 1."""
     epochs: int = Field(default=15, ge=1)
     """Alternations, >= 1."""
-    reg: float = Field(default=0.1, gt=0)
+    reg: float = Field(default=10.0, gt=0)
     """L2 penalty on the factors, > 0."""
-    alpha: float = Field(default=1.0, gt=0)
-    """Confidence that a weight of 1 adds to the 1 of an unseen pair... > 0."""
+    alpha: float = Field(default=1.0, ge=0)
+    """Confidence that an event of weight 1 adds to the 1 of every pair, >= 0. implicit's ``alpha`` is 1 + this."""
     cg_steps: int = Field(default=3, ge=1)
     """Conjugate-gradient iterations a solve, >= 1."""
 
@@ -46,25 +45,37 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
     """Users and items as vectors whose product is high where the log has an event."""
 
     config_class = ImplicitALSConfig
-    learned = ("user_factors_", "item_factors_")
+    learned = ("user_factors_", "item_factors_", "gram_")
     user_factors_: FloatArray  #: (n_users, embedding_size) float32
     item_factors_: FloatArray  #: (n_items, embedding_size) float32
+    gram_: FloatArray  #: (embedding_size, embedding_size) float32 Y'Y of the item factors
 
-    def fit(self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None) -> Self:
+    def fit(
+        self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None
+    ) -> Self:
         """Alternate; the users come last, so that a trained vector is what fold-in gives."""
         config, random = self.config, generator(rng)
         by_user = data.matrix("weight")
         by_user.data *= np.float32(config.alpha)
         by_item: Matrix = by_user.T.tocsr()
         scale = np.float32(1.0 / config.embedding_size)
-        self.user_factors_ = (random.random((data.n_users, config.embedding_size), dtype=np.float32) - np.float32(0.5)) * scale
-        self.item_factors_ = (random.random((data.n_items, config.embedding_size), dtype=np.float32) - np.float32(0.5)) * scale
+        self.user_factors_ = (
+            random.random((data.n_users, config.embedding_size), dtype=np.float32) - np.float32(0.5)
+        ) * scale
+        self.item_factors_ = (
+            random.random((data.n_items, config.embedding_size), dtype=np.float32) - np.float32(0.5)
+        ) * scale
         self.item_factors_[np.diff(by_item.indptr) == 0] = 0
         for epoch in range(config.epochs):
-            _solve(by_item, self.item_factors_, self.user_factors_, config.reg, config.cg_steps)
-            _solve(by_user, self.user_factors_, self.item_factors_, config.reg, config.cg_steps)
+            for matrix, x, y in (
+                (by_item, self.item_factors_, self.user_factors_),
+                (by_user, self.user_factors_, self.item_factors_),
+            ):
+                arrays = (matrix.indptr, matrix.indices, matrix.data)
+                _solve(arrays, x, y, _gram(y), config.reg, config.cg_steps)
             if monitor is not None and monitor.progress(epoch + 1, config.epochs):
                 break
+        self.gram_ = _gram(self.item_factors_)
         return self
 
     def embed_items(self) -> FloatArray:
@@ -77,7 +88,7 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
         self.check_fitted()
         out = np.full((len(queries), self.config.embedding_size), np.nan, dtype=np.float32)
         trained = np.zeros(len(queries), dtype=np.bool_) if queries.as_trained is None else queries.as_trained
-        trained = trained & (queries.users >= 0)
+        trained = trained & (queries.users >= 0) & (queries.lengths > 0)
         out[trained] = self.user_factors_[queries.users[trained]]
         new = np.flatnonzero(~trained & (queries.lengths > 0))
         if len(new):
@@ -97,20 +108,25 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
         """(len(items), n_items) float32 cosine of the item factors."""
         self.check_fitted()
         lengths = np.linalg.norm(self.item_factors_, axis=1, keepdims=True)
-        unit = np.divide(self.item_factors_, lengths, out=np.zeros_like(self.item_factors_), where=lengths > 0)
+        unit = np.divide(
+            self.item_factors_, lengths, out=np.zeros_like(self.item_factors_), where=lengths > 0
+        )
         return np.asarray(unit[items] @ unit.T, dtype=np.float32)
 
     def contributions(self, queries: Queries, rows: IntArray, items: IntArray) -> FloatArray:
-        """What each event adds to the folded-in score: ``y_i W c_j y_j`` with ``W = (Y'CY + reg I)^-1`` (Hu et al., section 5)."""
+        """What each event adds to the folded-in score.
+
+        ``y_i W c_j y_j`` with ``W = (Y'CY + reg I)^-1`` (Hu et al., section 5).
+        """
         self.check_fitted()
-        y = self.item_factors_.astype(np.float64)
-        ridge = y.T @ y + self.config.reg * np.eye(y.shape[1])
+        y = self.item_factors_
+        ridge = self.gram_ + self.config.reg * np.eye(y.shape[1])
         weights = self.config.alpha * queries.event_weights()
         bounds, positions = ragged_take(queries.offsets, rows)
         out = np.empty(bounds[-1], dtype=np.float32)
         for p in range(len(rows)):  # an explanation is asked for one list at a time
             at = positions[bounds[p] : bounds[p + 1]]
-            seen, w = y[queries.items[at]], weights[at]
+            seen, w = y[queries.items[at]].astype(np.float64), weights[at]
             solved = np.linalg.solve(ridge + (seen.T * w) @ seen, y[items[p]])
             out[bounds[p] : bounds[p + 1]] = (seen @ solved) * (1 + w)
         return out
@@ -130,21 +146,19 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
         weights = queries.event_weights() * np.float32(self.config.alpha)
         x = np.zeros((len(queries), self.config.embedding_size), dtype=np.float32)
         arrays = (queries.offsets, np.ascontiguousarray(queries.items), weights)
-        _solve_arrays(arrays, x, self.item_factors_, self.config.reg, _FOLD_IN_STEPS)
+        check_range("score", "queries.items", queries.items, len(self.item_factors_))
+        _solve(arrays, x, self.item_factors_, self.gram_, self.config.reg, _FOLD_IN_STEPS)
         return x
 
 
-def _solve(matrix: Matrix, x: FloatArray, y: FloatArray, reg: float, steps: int) -> None:
-    _solve_arrays((matrix.indptr, matrix.indices, matrix.data), x, y, reg, steps)
-
-
-def _solve_arrays(rows: tuple[Any, Any, Any], x: FloatArray, y: FloatArray, reg: float, steps: int) -> None:
-    """Improve all rows of ``x`` in place with ``y`` fixed."""
-    gram = _gram(y)
-    gram[np.diag_indices(len(gram))] += np.float32(reg)
+def _solve(
+    rows: tuple[Any, Any, Any], x: FloatArray, y: FloatArray, gram: FloatArray, reg: float, steps: int
+) -> None:
+    """Improve all rows of ``x`` in place with ``y``, whose Gram matrix is ``gram``, fixed."""
+    ridge = gram + np.float32(reg) * np.eye(len(gram), dtype=np.float32)
 
     def block(part: slice) -> None:
-        _conjugate_gradient(*rows, x, y, gram, steps, part.start, part.stop)
+        _conjugate_gradient(*rows, x, y, ridge, steps, part.start, part.stop)
 
     parallel.run(block, parallel.blocks(len(x), _ROWS))
 
@@ -152,7 +166,7 @@ def _solve_arrays(rows: tuple[Any, Any, Any], x: FloatArray, y: FloatArray, reg:
 def _gram(y: FloatArray) -> FloatArray:
     """Y'Y summed over fixed blocks in order: the same digits for any number of threads."""
     parts = parallel.run(lambda rows: y[rows].T @ y[rows], parallel.blocks(len(y), _GRAM_ROWS))
-    return np.sum(parts, axis=0, dtype=np.float32)
+    return np.asarray(np.sum(parts, axis=0, dtype=np.float32))
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")

@@ -6,12 +6,14 @@ H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, equat
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from pydantic import Field
-from typing_extensions import Self
 
 from recsmith.config import Config
 from recsmith.data.dataset import Dataset
+from recsmith.errors import ParameterError
 from recsmith.models.base import BaseModel
 from recsmith.models.history import linear_contributions, linear_scores
 from recsmith.models.linear.spd import inverse
@@ -33,13 +35,27 @@ class EASE(BaseModel[EASEConfig]):
     learned = ("weights_",)
     weights_: FloatArray  #: (n_items, n_items) float32
 
-    def fit(self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None) -> Self:
-        """Learn the weights; ``rng`` is not used."""
+    def fit(
+        self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None
+    ) -> Self:
+        """Learn the weights; ``rng`` is not used.
+
+        Raises
+        ------
+        ParameterError
+            A ``reg`` so small that the inverse does not exist in float64.
+        """
         x = data.matrix("weight")
         gram = (x.T @ x).toarray().astype(np.float64)
         np.fill_diagonal(gram, gram.diagonal() + self.config.reg)
-        p = inverse(gram)
-        weights = (p / -p.diagonal()).astype(np.float32)
+        try:
+            p = inverse(gram)
+        except np.linalg.LinAlgError:
+            raise ParameterError.of(
+                "EASE", "reg", "larger: items that always occur together need it", self.config.reg
+            ) from None
+        p /= -p.diagonal()
+        weights = p.astype(np.float32)
         np.fill_diagonal(weights, 0.0)
         self.weights_ = weights
         return self
