@@ -8,6 +8,7 @@ from typing import Any
 from recsmith.bundle import Bundle
 from recsmith.data.dataset import Dataset
 from recsmith.data.weighting import Weighting
+from recsmith.errors import ParameterError
 from recsmith.models.registry import create, model_class, name_of
 from recsmith.protocols import Monitor
 from recsmith.recommend import DEFAULT_MEMORY_MB, Pipeline
@@ -35,11 +36,16 @@ def make_pipeline(
         An unknown model or parameter (the nearest one is offered), or a value out of range.
     """
     own = set(model_class(model).config_class.model_fields)
+    for name in parameters:
+        if name not in own | WEIGHTING_PARAMETERS:
+            raise ParameterError.unknown(f"parameter of {model}", name, own | WEIGHTING_PARAMETERS)
     shared = {k: v for k, v in parameters.items() if k in WEIGHTING_PARAMETERS and k not in own}
     rest = {k: v for k, v in parameters.items() if k not in shared}
     return Pipeline(
         model=create(model, **rest),  # type: ignore[arg-type]
-        fallback=None if fallback is None or fallback == model else create(fallback, **(fallback_parameters or {})),  # type: ignore[arg-type]
+        fallback=None
+        if fallback is None or fallback == model
+        else create(fallback, **(fallback_parameters or {})),  # type: ignore[arg-type]
         weighting=Weighting.make("the history weighting", **shared),
         memory_mb=memory_mb,
     )
@@ -88,7 +94,7 @@ def as_bundle(pipeline: Pipeline, data: Dataset, *, seed: int = 0, monitor: Moni
         pipeline=fitted,
         data=data,
         fallback_name=None if fitted.fallback is None else name_of(fitted.fallback),
-        info={"seed": seed, "fit_seconds": round(usage.seconds, 3), "fit_peak_mb": round(usage.peak_mb, 1)},
+        info={"seed": seed, "fit_seconds": round(usage.seconds, 3), "fit_peak_mb": usage.peak_mb},
     )
 
 

@@ -1,0 +1,345 @@
+"""``recsmith evaluate`` and ``compare``: how good a model is, and which is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsmith.cli.candidates import Candidate, Question, candidate
+from recsmith.cli.console import Output, json_text, table
+from recsmith.cli.options import (
+    Columns,
+    DryRun,
+    Items,
+    Json,
+    KCore,
+    MinRating,
+    Names,
+    Quiet,
+    Scale,
+    Seed,
+    Set,
+    Source,
+    SourcePath,
+    Unit,
+    Users,
+    cut_offs,
+    parameters,
+)
+from recsmith.errors import ParameterError
+
+if TYPE_CHECKING:
+    from recsmith.data.split import Split
+    from recsmith.evaluation.report import Report
+
+_JudgedOn = Annotated[
+    str | None, typer.Option("--data", "-d", help="Data set, file or folder.", metavar="NAME|PATH")
+]
+_Split = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        help="user-time:0.2, global-time:0.2, leave-last-out, random:0.2:seed=3, k-fold:5, time-folds:5, "
+        "unknown-users:0.2 or unknown-items:0.1.",
+    ),
+]
+_Train = Annotated[str | None, typer.Option("--train", metavar="PATH", help="Train file of a fixed split.")]
+_Test = Annotated[str | None, typer.Option("--test", metavar="PATH", help="Test file of a fixed split.")]
+_Fallback = Annotated[str, typer.Option(help="Who answers where the model cannot: popular, or none.")]
+_Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Also write the JSON there.")]
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL|BUNDLE", help="A model's name, or a bundle's folder.")
+    ],
+    data: _JudgedOn = None,
+    split: _Split = "user-time:0.2",
+    train: _Train = None,
+    test: _Test = None,
+    k: Annotated[str, typer.Option("--k", "-k", help="Cut-offs.")] = "5,10,20",
+    settings: Set = None,
+    seed: Seed = 0,
+    fallback: _Fallback = "popular",
+    fold_in_gap: Annotated[
+        bool, typer.Option("--fold-in-gap", help="Also measure what answering without a refit costs.")
+    ] = False,
+    out: _Out = None,
+    column: Columns = None,
+    names: Names = None,
+    timestamp_unit: Unit = None,
+    users: Users = None,
+    items: Items = None,
+    scale: Scale = None,
+    path: SourcePath = None,
+    min_rating: MinRating = None,
+    k_core: KCore = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit on the train part of a split and judge on its test part.
+
+    A bundle is judged by its recipe: model, parameters and weighting are fitted anew on the train part, because
+    what it learned may hold the test events.
+    """
+    output = Output(as_json, quiet)
+    cuts = cut_offs(k)
+    judged = candidate(model, parameters(settings), None if fallback == "none" else fallback)
+    source = Source(
+        data=data or "", columns=column, names=names, unit=timestamp_unit, users=users, items=items, scale=scale,
+        path=path, min_rating=min_rating, k_core=k_core,
+    )  # fmt: skip
+    question = Question(source=source, split=split, train=train, test=test)
+    question.check()
+    if dry_run:
+        _estimate(output, [judged], question, max(cuts))
+        return
+    if judged.bundle is not None:
+        output.note(_refit_words(judged))
+    splits = question.splits()
+    leaks = _leaks(output, splits)
+    reports = [_judged(output, judged, part, cuts, seed) for part in splits]
+    gap = _gap(output, judged, splits[0], seed) if fold_in_gap else None
+    payload = _evaluation(judged, leaks, reports, gap)
+    _write(out, payload)
+    shown = reports[0] if len(reports) == 1 else _folds_table(reports)
+    output.show(payload, *(part for part in (shown, gap) if part is not None))
+
+
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Names, bundles, or ease:reg=300,half_life=20.")
+    ],
+    data: _JudgedOn = None,
+    split: _Split = "user-time:0.2",
+    train: _Train = None,
+    test: _Test = None,
+    metric: Annotated[
+        str, typer.Option("--metric", "-m", help="What decides: ndcg@10, recall@20, rmse ...")
+    ] = "ndcg@10",
+    baseline: Annotated[
+        str | None, typer.Option(help="Test the others against this one; else against the best.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="MODEL.KEY=VALUE", help="A parameter of one model."),
+    ] = None,
+    seed: Seed = 0,
+    fallback: _Fallback = "popular",
+    out: _Out = None,
+    column: Columns = None,
+    names: Names = None,
+    timestamp_unit: Unit = None,
+    users: Users = None,
+    items: Items = None,
+    scale: Scale = None,
+    path: SourcePath = None,
+    min_rating: MinRating = None,
+    k_core: KCore = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge several models on one split: a leaderboard, and which differences are more than chance."""
+    output = Output(as_json, quiet)
+    cuts = _cuts_of(metric)
+    other = None if fallback == "none" else fallback
+    own = _by_model(settings, models)
+    contenders = [
+        candidate(text, own.get(text.partition(":")[0], {}), other) for text in dict.fromkeys(models)
+    ]
+    if baseline is not None and baseline not in models:
+        raise ParameterError.unknown("model of this comparison", baseline, models)
+    source = Source(
+        data=data or "", columns=column, names=names, unit=timestamp_unit, users=users, items=items, scale=scale,
+        path=path, min_rating=min_rating, k_core=k_core,
+    )  # fmt: skip
+    question = Question(source=source, split=split, train=train, test=test)
+    question.check()
+    if question.folds() > 1:
+        raise ParameterError(
+            f"compare wants one train and one test part, and {split} gives {question.folds()}. Use evaluate."
+        )
+    if dry_run:
+        _estimate(output, contenders, question, max(cuts))
+        return
+    for one in contenders:
+        if one.bundle is not None:
+            output.note(_refit_words(one))
+    part = question.splits()[0]
+    leaks = _leaks(output, [part])
+    reports = [_judged(output, one, part, cuts, seed) for one in contenders]
+    payload, shown = _comparison(reports, metric, baseline, seed)
+    payload["leakage"] = leaks
+    _write(out, payload)
+    output.show(payload, *shown)
+
+
+def _comparison(
+    reports: Sequence[Report], metric: str, baseline: str | None, seed: int
+) -> tuple[dict[str, Any], list[Any]]:
+    """The JSON of ``compare``, and its tables: the leaderboard and the tests."""
+    from recsmith.evaluation import compare as compared
+    from recsmith.evaluation import leaderboard
+
+    board = leaderboard(reports, metric)
+    tests = compared(reports, metric, baseline=baseline, seed=seed).as_dict() if len(reports) > 1 else None
+    payload = {
+        "split": board.split,
+        "metric": metric,
+        "leaderboard": board.rows,
+        "comparison": tests,
+        "reports": [report.as_dict() for report in reports],
+    }
+    shown = [_board_table(board.rows, metric, f"{metric} on {board.split}: {len(reports[0]):,} users")]
+    return payload, shown if tests is None else [*shown, _tests_table(tests)]
+
+
+def _board_table(rows: Sequence[Mapping[str, Any]], metric: str, title: str) -> Any:
+    columns = ("", "model", metric, "95 %", "fit s", "ask s", "MB")
+    lines = [
+        (
+            row["rank"],
+            row["model"],
+            row[metric],
+            _between(row["low"], row["high"]),
+            _short(row["fit_seconds"], 2),
+            _short(row["answer_seconds"], 2),
+            _short(row["memory_mb"], 0),
+        )
+        for row in rows
+    ]
+    return table(title, columns, lines, numbers=(columns[0], *columns[2:]))
+
+
+def _tests_table(tests: Mapping[str, Any]) -> Any:
+    columns = ("model", "difference", "95 %", "p", "p (Holm)", "verdict")
+    lines = []
+    for row in tests["rows"]:
+        if row["difference_interval"] is None:
+            lines.append((row["model"], "", "", "", "", row["verdict"]))
+            continue
+        figures = (f"{row['difference']:+.4f}", _between(*row["difference_interval"]))
+        lines.append((row["model"], *figures, row["p"], row["p_corrected"], row["verdict"]))
+    title = f"Against {tests['reference']}: paired {tests['test']} test on the same users"
+    return table(title, columns, lines, numbers=columns[1:-1])
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _short(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _judged(output: Output, one: Candidate, split: Split, cuts: Sequence[int], seed: int) -> Report:
+    """Fit and judge, with a bar."""
+    from recsmith.evaluation import evaluate as judged
+
+    with output.bars() as bars, bars.bar(f"{one.label} on {split.name}") as bar:
+        return judged(one.make(), split, name=one.label, ks=cuts, seed=seed, monitor=bar)
+
+
+def _gap(output: Output, one: Candidate, split: Split, seed: int) -> Any:
+    from recsmith.evaluation import fold_in_gap
+
+    with output.bars() as bars, bars.bar("fold-in gap"):
+        return fold_in_gap(one.make, split, seed=seed)
+
+
+def _evaluation(one: Candidate, leaks: Sequence[str], reports: Sequence[Report], gap: Any) -> dict[str, Any]:
+    """The JSON of ``evaluate``."""
+    payload: dict[str, Any] = {"model": one.name, "note": None if one.bundle is None else _refit_words(one)}
+    payload["leakage"] = leaks
+    if len(reports) == 1:
+        payload["report"] = reports[0].as_dict()
+    else:
+        payload["folds"] = [report.as_dict() for report in reports]
+        payload["means"] = {name: mean for name, mean, _ in _over_folds(reports)}
+    if gap is not None:
+        payload["fold_in_gap"] = gap.as_dict()
+    return payload
+
+
+def _over_folds(reports: Sequence[Report]) -> list[tuple[str, float, float]]:
+    """Metric, mean and standard deviation over folds."""
+    import numpy as np
+
+    values = {name: [report.means[name] for report in reports] for name in reports[0].means}
+    return [(name, float(np.mean(v)), float(np.std(v, ddof=1))) for name, v in values.items()]
+
+
+def _folds_table(reports: Sequence[Report]) -> Any:
+    columns = ("metric", "mean", "std")
+    return table(
+        f"{reports[0].model}: {len(reports)} folds", columns, _over_folds(reports), numbers=columns[1:]
+    )
+
+
+def _refit_words(one: Candidate) -> str:
+    return (
+        f"{one.label} is judged by its recipe: {one.name} with the bundle's parameters is fitted anew on the train "
+        "part. What the bundle itself learned is not used, because it may hold the test events."
+    )
+
+
+def _leaks(output: Output, splits: Sequence[Split]) -> list[str]:
+    """What the splits give away, said and returned."""
+    from recsmith.data.leakage import leakage
+
+    found = list(dict.fromkeys(text for split in splits for text in leakage(split)))
+    for text in found:
+        output.note(f"Leakage check: {text}")
+    return found
+
+
+def _cuts_of(metric: str) -> tuple[int, ...]:
+    """The cut-offs that a metric needs besides the usual ones."""
+    from recsmith.evaluation.metrics import ranking, rating
+
+    if metric in rating.METRICS:
+        return (5, 10, 20)
+    if "@" not in metric and metric not in ranking.METRICS:
+        raise ParameterError.unknown("metric", metric, [*ranking.METRICS, *rating.METRICS])
+    return tuple(sorted({5, 10, 20, ranking.parse(metric)[1]}))
+
+
+def _by_model(texts: Sequence[str] | None, models: Sequence[str]) -> Mapping[str, dict[str, Any]]:
+    """``ease.reg=300`` texts as parameters by model."""
+    names = {text.partition(":")[0] for text in models}
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in parameters(texts).items():
+        model, dot, name = key.rpartition(".")
+        if not dot:
+            raise ParameterError(f"--set wants MODEL.KEY=VALUE here, like ease.reg=300. Got {key!r}.")
+        if model not in names:
+            raise ParameterError.unknown("model of this comparison", model, names)
+        found.setdefault(model, {})[name] = value
+    return found
+
+
+def _estimate(output: Output, candidates: Sequence[Candidate], question: Question, k: int) -> None:
+    from recsmith import estimate
+    from recsmith.cli.sizes import show_estimate
+
+    shape, work = question.shape(), {}
+    for one in candidates:
+        pipeline = one.make()
+        lists = estimate.recommend_cost(pipeline.model, shape, shape.n_users, k, pipeline.memory_mb)
+        for fold in range(question.folds()):
+            suffix = "" if question.folds() == 1 else f", fold {fold + 1}"
+            work[f"{one.label}: fit{suffix}"] = estimate.of_fit(pipeline.model, shape)
+            work[f"{one.label}: lists{suffix}"] = estimate.of_cost(lists)
+    show_estimate(output, shape, work)
+
+
+def _write(out: Path | None, payload: Mapping[str, Any]) -> None:
+    if out is not None:
+        from recsmith.cli.stream import write_text
+
+        write_text(json_text(payload), out)

@@ -1,0 +1,134 @@
+"""``recsmith``: the verbs put together, and the one place where errors become words and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from recsmith.cli import data, doctor, judge, quickstart, train, use
+from recsmith.errors import RecsmithError
+from recsmith.version import __version__
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_USAGE_ERROR = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="recsmith",
+    help="Recommenders from a log to production. Start with: recsmith quickstart",
+    epilog="Exit status: 0 fine, 1 failed, 2 bad input. Every verb has --json and --help.",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("quickstart")(quickstart.quickstart)
+app.add_typer(data.app, name="data")
+app.command("train")(train.train)
+app.command("evaluate")(judge.evaluate)
+app.command("compare")(judge.compare)
+app.command("recommend")(use.recommend)
+app.command("similar")(use.similar)
+app.command("predict")(use.predict)
+app.command("info")(use.info)
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+    else:
+        return
+    raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status; nothing is raised.
+
+    Parameters
+    ----------
+    arguments
+        Without the program's name; None for those of this process.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = app(args=given, prog_name="recsmith", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit as error:  # the reader of standard output has gone
+        return error.code if isinstance(error.code, int) else FAILED
+    except BrokenPipeError:
+        _forget_stdout()
+        return FAILED
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Exception as error:
+        if isinstance(error, OSError) and not _can_flush():
+            _forget_stdout()
+        if os.environ.get("RECSMITH_DEBUG"):
+            import traceback
+
+            traceback.print_exc()
+        return _report(error, as_json="--json" in given)
+    if status == INTERRUPTED:
+        print("Stopped. Nothing was left half-written.", file=sys.stderr)
+    return status if isinstance(status, int) else 0
+
+
+def run() -> None:
+    """The entry point of the ``recsmith`` command."""
+    sys.exit(main())
+
+
+def _report(error: Exception, *, as_json: bool) -> int:
+    """Say what went wrong; returns the exit status."""
+    if isinstance(error, _USAGE_ERROR) and not as_json:
+        error.show()  # type: ignore[attr-defined]
+        return BAD_INPUT
+    message, status = _words(error)
+    if as_json:
+        from recsmith.cli.console import json_text
+
+        kind = "UsageError" if isinstance(error, _USAGE_ERROR) else type(error).__name__
+        print(json_text({"error": {"type": kind, "message": message}}))
+    else:
+        print(f"Error: {message}", file=sys.stderr)
+    return status
+
+
+def _words(error: Exception) -> tuple[str, int]:
+    """A message for people, and the exit status."""
+    if isinstance(error, RecsmithError):  # a full disk is nobody's bad input, whatever raised it
+        return str(error), FAILED if isinstance(error.__cause__, OSError) else error.exit_status
+    if isinstance(error, _USAGE_ERROR):
+        return str(error.format_message()), BAD_INPUT  # type: ignore[attr-defined]
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this. --dry-run tells how much a verb needs.", FAILED
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return (
+            f"{where}{error.strerror or error}. Check the path, its permissions and the room on the disk.",
+            FAILED,
+        )
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first}\nSet RECSMITH_DEBUG=1 for the traceback.", FAILED
+
+
+def _can_flush() -> bool:
+    """Whether standard output takes what is buffered; a full disk behind it does not."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _forget_stdout() -> None:
+    """Send what is still buffered nowhere, so that the end of the process stays quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

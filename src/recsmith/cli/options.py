@@ -1,0 +1,244 @@
+"""Options that several verbs share, and how their text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsmith.errors import ParameterError
+from recsmith.models.registry import MODELS
+
+if TYPE_CHECKING:
+    from recsmith.data.dataset import Dataset
+    from recsmith.data.schema import Log
+    from recsmith.types import Shape
+
+_LOG = "The log"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes, no progress.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only say how long it will take and how much memory.")
+]
+Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same digits.")]
+Model = Annotated[
+    str, typer.Argument(help=f"One of: {', '.join(MODELS)}.", metavar="MODEL", show_default=False)
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-s", metavar="KEY=VALUE", help="A parameter of the model or of the history weighting."
+    ),
+]
+Data = Annotated[
+    str,
+    typer.Option("--data", "-d", help="Data set, file or folder.", metavar="NAME|PATH", show_default=False),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME=HEADER",
+        help="user_id=buyer: where a column is called otherwise.",
+        rich_help_panel=_LOG,
+    ),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="All columns in order, for a text file without a header.",
+        rich_help_panel=_LOG,
+    ),
+]
+Unit = Annotated[
+    str | None, typer.Option(help="Unit of numeric timestamps: s, ms, us or ns.", rich_help_panel=_LOG)
+]
+Users = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Table of user features.", rich_help_panel=_LOG)
+]
+Items = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Table of item features: titles ...", rich_help_panel=_LOG)
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(metavar="LOW,HIGH", help="Lowest and highest possible rating.", rich_help_panel=_LOG),
+]
+MinRating = Annotated[float | None, typer.Option(help="Keep ratings of at least this.", rich_help_panel=_LOG)]
+KCore = Annotated[
+    int | None, typer.Option(help="Keep users and items with at least so many events.", rich_help_panel=_LOG)
+]
+SourcePath = Annotated[
+    str | None,
+    typer.Option(
+        "--path", metavar="PATH", help="Official zip or folder of a named data set.", rich_help_panel=_LOG
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a log comes from and how it is read, as the options said it."""
+
+    data: str
+    columns: Sequence[str] | None = None
+    names: str | None = None
+    unit: str | None = None
+    users: str | None = None
+    items: str | None = None
+    scale: str | None = None
+    path: str | None = None
+    min_rating: float | None = None
+    k_core: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Options of ``load_log``, only those that were given.
+
+        Raises
+        ------
+        ParameterError
+            Text that is not of the form wanted.
+        """
+        if self.columns and self.names:
+            raise ParameterError(
+                "--column and --names exclude one another: --names gives the names of all columns."
+            )
+        given: dict[str, Any] = {
+            "columns": pairs("--column", self.columns) if self.columns else None,
+            "timestamp_unit": self.unit,
+            "users": self.users,
+            "items": self.items,
+            "rating_scale": None if self.scale is None else _bounds(self.scale),
+            "path": self.path,
+        }
+        if self.names:
+            given["columns"] = listed(self.names)
+        return {name: value for name, value in given.items() if value is not None}
+
+    def log(self) -> Log:
+        """Read the log, before ids become indices."""
+        from recsmith.data.sources import load_log
+
+        return load_log(self.data, **self.options())
+
+    def load(self) -> Dataset:
+        """Read, index and filter the log."""
+        from recsmith.data.dataset import Dataset
+        from recsmith.data.filters import at_least, k_core
+
+        data = Dataset.from_log(self.log())
+        if self.min_rating is not None:
+            data = at_least(data, self.min_rating)
+        return data if self.k_core is None else k_core(data, self.k_core, self.k_core)
+
+    def shape(self) -> Shape:
+        """The size of the log, reading as little of it as possible; filters are not applied."""
+        from recsmith.cli.sizes import shape_of
+
+        return shape_of(self.data, self.options())
+
+
+def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` texts as a mapping, each name once.
+
+    Raises
+    ------
+    ParameterError
+        A text of another form, or a name that is there twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or name.strip() in found:
+            raise ParameterError(f"{option} wants NAME=VALUE, each name once. Got {text!r}.")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def parameters(texts: Sequence[str] | None, option: str = "--set") -> dict[str, Any]:
+    """``KEY=VALUE`` texts with the values read as YAML: numbers, true, null, text."""
+    return {name: scalar(option, value) for name, value in pairs(option, texts or ()).items()}
+
+
+def scalar(option: str, text: str) -> Any:
+    """A value as YAML has it; also ``1e-3``, which YAML 1.1 takes for text.
+
+    Raises
+    ------
+    ParameterError
+        Text that YAML cannot read.
+    """
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ParameterError(
+            f"{option}: {text!r} cannot be read as a value. Quote it, or write a number."
+        ) from None
+    if isinstance(value, str) and value == text:
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def listed(text: str) -> list[str]:
+    """The parts of ``a,b,c``."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def cut_offs(text: str) -> tuple[int, ...]:
+    """``5,10,20`` as integers >= 1.
+
+    Raises
+    ------
+    ParameterError
+        Anything else.
+    """
+    parts = listed(text)
+    if not parts or not all(part.isdecimal() and int(part) >= 1 for part in parts):
+        raise ParameterError(f"The 'k' option must be integers >= 1, like 5,10,20. Got {text!r} instead.")
+    return tuple(int(part) for part in parts)
+
+
+def ids_of(text: str | None) -> list[str] | None:
+    """Item ids: ``a,b,c``, or the lines of a file of that name.
+
+    Raises
+    ------
+    ParameterError
+        No id at all.
+    """
+    if text is None:
+        return None
+    path = Path(text)
+    found = (
+        [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        if path.is_file()
+        else listed(text)
+    )
+    if not found:
+        raise ParameterError(
+            f"No id in {text!r}. Wanted ids separated by commas, or a file with one id a line."
+        )
+    return found
+
+
+def model_and_parameters(text: str) -> tuple[str, dict[str, Any]]:
+    """``ease`` or ``ease:reg=300,half_life=20``: a model's name and its parameters."""
+    name, colon, rest = text.partition(":")
+    return name.strip(), parameters(listed(rest), f"the model {text!r}") if colon else {}
+
+
+def _bounds(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in listed(text))
+    except ValueError:
+        raise ParameterError(f"--scale wants LOW,HIGH like 1,5. Got {text!r}.") from None
+    return low, high

@@ -1,0 +1,130 @@
+"""``recsmith train``: a model, fitted and written as a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsmith.cli.console import Output, duration, facts, megabytes
+from recsmith.cli.options import (
+    Columns,
+    Data,
+    DryRun,
+    Items,
+    Json,
+    KCore,
+    MinRating,
+    Model,
+    Names,
+    Quiet,
+    Scale,
+    Seed,
+    Set,
+    Source,
+    SourcePath,
+    Unit,
+    Users,
+    model_and_parameters,
+    parameters,
+)
+from recsmith.errors import BundleError, ParameterError
+
+if TYPE_CHECKING:
+    from recsmith.bundle import Bundle
+    from recsmith.estimate import Estimate
+
+
+def train(
+    model: Model,
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="BUNDLE", help="Where the bundle goes.")
+    ] = None,
+    settings: Set = None,
+    seed: Seed = 0,
+    fallback: Annotated[
+        str, typer.Option(help="Who answers where the model cannot: popular, or none.")
+    ] = "popular",
+    column: Columns = None,
+    names: Names = None,
+    timestamp_unit: Unit = None,
+    users: Users = None,
+    items: Items = None,
+    scale: Scale = None,
+    path: SourcePath = None,
+    min_rating: MinRating = None,
+    k_core: KCore = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a model on a log and write a bundle that can be served."""
+    from recsmith.experiment.train import as_bundle, make_pipeline
+
+    output = Output(as_json, quiet)
+    source = Source(
+        data=data, columns=column, names=names, unit=timestamp_unit, users=users, items=items, scale=scale,
+        path=path, min_rating=min_rating, k_core=k_core,
+    )  # fmt: skip
+    name, own = model_and_parameters(model)
+    wanted = own | parameters(settings)
+    pipeline = make_pipeline(name, fallback=None if fallback == "none" else fallback, **wanted)
+    if dry_run:
+        from recsmith import estimate
+        from recsmith.cli.sizes import show_estimate
+
+        shape = source.shape()
+        show_estimate(output, shape, {f"fit {name}": estimate.of_fit(pipeline.model, shape)})
+        return
+    target = checked_target(out)
+    log = source.load()
+    from recsmith.estimate import of_fit
+
+    expected = of_fit(pipeline.model, log.shape)
+    output.note(f"{log!r}\nExpected: about {duration(expected.seconds)}, {megabytes(expected.memory_mb)}.")
+    with output.bars() as bars, bars.bar(f"fit {name}") as bar:
+        bundle = as_bundle(pipeline, log, seed=seed, monitor=bar)
+    bundle.save(target)
+    _say(output, bundle, target, expected)
+
+
+def checked_target(out: Path | None) -> Path:
+    """Where the bundle goes; what ``save`` would refuse after the fit is refused before it."""
+    from recsmith.bundle_format import MANIFEST
+
+    if out is None:
+        raise ParameterError("Say where the bundle goes: --out bundles/NAME (or --dry-run to fit nothing).")
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise BundleError(f"{out} exists and is not a bundle. Choose another path or move it away.")
+    return out
+
+
+def _say(output: Output, bundle: Bundle, target: Path, expected: Estimate) -> None:
+    """What was made, and what it took beside what was expected."""
+    manifest = bundle.manifest()
+    used, peak = bundle.info["fit_seconds"], bundle.info["fit_peak_mb"]
+    payload: dict[str, Any] = {
+        "bundle": str(target),
+        "model": manifest["model"],
+        "fallback": manifest["fallback"],
+        "weighting": manifest["weighting"],
+        "data": manifest["data"],
+        "seed": bundle.info["seed"],
+        "used": {"seconds": used, "peak_mb": peak},
+        "expected": expected.as_dict(),
+    }
+    config = ", ".join(f"{key}={value}" for key, value in manifest["model"]["config"].items())
+    shown = facts(
+        f"{bundle.model_name} -> {target}",
+        {
+            "parameters": config or "none",
+            "log": f"{bundle.data.n_users:,} users, {bundle.data.n_items:,} items, {len(bundle.data):,} events",
+            "fallback": bundle.fallback_name or "none",
+            "time": f"{duration(used)} (expected {duration(expected.seconds)})",
+            "peak memory": f"{megabytes(peak)} (expected {megabytes(expected.memory_mb)})",
+            "next": f"recsmith recommend {target} --user {bundle.data.users.ids[0]}",
+        },
+    )
+    output.show(payload, shown)
