@@ -72,7 +72,9 @@ def fresh(code: str) -> str:
 
 
 def test_import_is_light():
-    heavy = fresh("import sys, recsmith; print([m for m in ('numpy', 'polars', 'numba', 'torch') if m in sys.modules])")
+    heavy = fresh(
+        "import sys, recsmith; print([m for m in ('numpy', 'polars', 'numba', 'torch') if m in sys.modules])"
+    )
     assert heavy == "[]"
 
 
@@ -102,4 +104,10 @@ def test_nothing_pickles():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {n.split(".")[0] for n in names} & {"pickle", "dill", "joblib", "cloudpickle", "shelve"}, file
+            assert not {n.split(".")[0] for n in names} & {
+                "pickle",
+                "dill",
+                "joblib",
+                "cloudpickle",
+                "shelve",
+            }, file

@@ -43,11 +43,17 @@ def _training_data(data: Mapping[str, Any]) -> str:
 
 def _how_it_answers(manifest: Mapping[str, Any]) -> str:
     model, weighting, fallback = manifest["model"], manifest["weighting"], manifest["fallback"]
-    lines = ["## How it answers\n", f"- Parameters: {_pairs(model['config']) or 'none'}.", f"- History: {_pairs(weighting)}."]
+    lines = [
+        "## How it answers\n",
+        f"- Parameters: {_pairs(model['config']) or 'none'}.",
+        f"- History: {_pairs(weighting)}.",
+    ]
     if fallback is None:
         lines.append("- No fallback: a user without evidence gets an empty list.")
     else:
-        lines.append(f"- Where the model has no evidence, `{fallback['name']}` answers, and the source says so.")
+        lines.append(
+            f"- Where the model has no evidence, `{fallback['name']}` answers, and the source says so."
+        )
     return "\n".join(lines) + "\n"
 
 

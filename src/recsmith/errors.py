@@ -42,7 +42,10 @@ class ParameterError(InputError):
 
     @classmethod
     def of(cls, owner: str, name: str, wanted: str, got: object) -> ParameterError:
-        """The house sentence: ``The 'reg' parameter of EASE must be > 0. Got -1 instead.``"""
+        """Build the house sentence.
+
+        ``The 'reg' parameter of EASE must be > 0. Got -1 instead.``
+        """
         return cls(f"The '{name}' parameter of {owner} must be {wanted}. Got {got!r} instead.")
 
     @classmethod

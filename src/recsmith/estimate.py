@@ -35,7 +35,7 @@ class Estimate:
     @property
     def fits(self) -> bool:
         """Whether the memory is there."""
-        return self.available_mb is None or self.memory_mb - resident_mb() <= self.available_mb
+        return self.available_mb is None or self.memory_mb - (resident_mb() or 0.0) <= self.available_mb
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, with ``fits``."""
@@ -73,7 +73,7 @@ def of_cost(cost: Cost) -> Estimate:
     """Seconds and memory of a cost on this machine."""
     rates = calibrate()
     seconds = cost.gemm / rates.gemm + cost.gather / rates.gather
-    return Estimate(seconds, resident_mb() + cost.bytes / 2**20, available_mb())
+    return Estimate(seconds, (resident_mb() or 0.0) + cost.bytes / 2**20, available_mb())
 
 
 def of_fit(model: Model, shape: Shape) -> Estimate:
@@ -81,7 +81,9 @@ def of_fit(model: Model, shape: Shape) -> Estimate:
     return of_cost(model.cost(shape))
 
 
-def recommend_cost(model: object, shape: Shape, n_queries: int, k: int, memory_mb: int, width: int = 64) -> Cost:
+def recommend_cost(
+    model: object, shape: Shape, n_queries: int, k: int, memory_mb: int, width: int = 64
+) -> Cost:
     """Lists of ``k`` for ``n_queries`` users of a log of that size, results included."""
     results = n_queries * k * 9.0
     history = shape.n_events / max(shape.n_users, 1) * n_queries
@@ -89,7 +91,9 @@ def recommend_cost(model: object, shape: Shape, n_queries: int, k: int, memory_m
         width = getattr(getattr(model, "config", None), "embedding_size", width)
         blocks = parallel.n_threads() * 4.0 * 512 * 1024
         scan = 1.0 * n_queries * shape.n_items
-        return Cost(gemm=2.0 * n_queries * shape.n_items * width + scan, gather=10.0 * history, bytes=results + blocks)
+        return Cost(
+            gemm=2.0 * n_queries * shape.n_items * width + scan, gather=10.0 * history, bytes=results + blocks
+        )
     return Cost(gather=2.0 * history * shape.n_items, bytes=results + memory_mb * 2.0**20)
 
 

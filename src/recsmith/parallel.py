@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
+from recsmith.errors import ParameterError
+
 T = TypeVar("T")
 
+_worker = threading.local()  # ``inside`` is set in the threads of the pool
 _limit_lock = threading.Lock()
 _limit_depth = 0
 _limiter: Any = None
@@ -28,8 +32,9 @@ def n_threads() -> int:
     """Number of worker threads: ``set_threads``, else ``RECSMITH_THREADS``, else the cores this process may use."""
     if _threads is not None:
         return _threads
-    wish = os.environ.get("RECSMITH_THREADS", "")
-    if wish.isdigit() and int(wish) > 0:
+    if wish := os.environ.get("RECSMITH_THREADS"):
+        if not wish.isdecimal() or int(wish) < 1:
+            raise ParameterError.of("the environment", "RECSMITH_THREADS", "a whole number >= 1", wish)
         return int(wish)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -37,14 +42,31 @@ def n_threads() -> int:
 
 
 def set_threads(count: int | None) -> None:
-    """Use ``count`` worker threads from now on; None goes back to the default."""
+    """Use ``count`` worker threads (>= 1) from now on; None goes back to the default."""
     global _threads
+    if count is not None and count < 1:
+        raise ParameterError.of("set_threads", "count", ">= 1, or None for the default", count)
     _threads = count
 
 
 @cache
 def _pool(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="recsmith")
+    return ThreadPoolExecutor(count, thread_name_prefix="recsmith", initializer=_enter_worker)
+
+
+def _enter_worker() -> None:
+    _worker.inside = True
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads: it starts a pool of its own."""
+    global _limit_lock, _limit_depth, _limiter
+    _pool.cache_clear()
+    _limit_lock, _limit_depth, _limiter = threading.Lock(), 0, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @cache
@@ -61,6 +83,7 @@ def single_threaded_blas() -> Iterator[None]:
     global _limit_depth, _limiter
     with _limit_lock:
         if _limit_depth == 0:
+            _let_any_thread_limit()
             _limiter = _blas().limit(limits=1, user_api="blas")
         _limit_depth += 1
     try:
@@ -69,8 +92,17 @@ def single_threaded_blas() -> Iterator[None]:
         with _limit_lock:
             _limit_depth -= 1
             if _limit_depth == 0:
+                _let_any_thread_limit()
                 _limiter.restore_original_limits()
+                _let_any_thread_limit()
                 _limiter = None
+
+
+def _let_any_thread_limit() -> None:
+    """Newer versions of threadpoolctl ignore all threads but the first that set a limit; here a lock guards it."""
+    for library in _blas().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
 
 
 def blocks(n: int, size: int) -> list[slice]:
@@ -79,18 +111,43 @@ def blocks(n: int, size: int) -> list[slice]:
 
 
 def run(function: Callable[[T], Any], tasks: Sequence[T], *, width: int | None = None) -> list[Any]:
-    """``[function(task) for task in tasks]`` on the pool, results in order; the first error is raised.
+    """``[function(task) for task in tasks]`` on the pool, results in order.
 
-    ``width`` bounds how many run at once. Called from inside a task it runs in that task's own thread.
+    After an error no further task is begun; the error of the earliest task is raised once those that run
+    have ended. ``width`` bounds how many run at once. Called from inside a task it runs in that task's own
+    thread.
     """
     width = min(width or n_threads(), n_threads(), len(tasks))
     with single_threaded_blas():
-        if width <= 1 or threading.current_thread().name.startswith("recsmith"):
+        if width <= 1 or getattr(_worker, "inside", False):
             return [function(task) for task in tasks]
-        futures = [_pool(width).submit(function, task) for task in tasks]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
+        return _share_out(function, tasks, width)
+
+
+def _share_out(function: Callable[[T], Any], tasks: Sequence[T], width: int) -> list[Any]:
+    """``width`` workers, each taking the next task that is left."""
+    results: list[Any] = [None] * len(tasks)
+    errors: dict[int, BaseException] = {}
+    left = deque(range(len(tasks)))
+
+    def work() -> None:
+        while True:
+            try:
+                i = left.popleft()
+            except IndexError:
+                return
+            try:
+                results[i] = function(tasks[i])
+            except BaseException as error:
+                errors[i] = error
+                left.clear()
+
+    workers = [_pool(n_threads()).submit(work) for _ in range(width)]
+    try:
+        wait(workers)
+    finally:  # an interrupt ends the work, too
+        left.clear()
+        wait(workers)
+    if errors:
+        raise errors[min(errors)]
+    return results

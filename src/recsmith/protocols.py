@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Flag, auto
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel
-from typing_extensions import Self
 
 from recsmith.types import Cost, FloatArray, IntArray, Prediction, Queries, Shape, State
 
@@ -121,9 +120,13 @@ class Extensible(Protocol):
 class Stateful(Protocol):
     """A model that can be put on disk and taken back without running code."""
 
-    def state(self) -> State: ...
+    def state(self) -> State:
+        """Everything learned."""
+        ...
 
-    def restore(self, state: State) -> None: ...
+    def restore(self, state: State) -> object:
+        """Take back what ``state`` gave."""
+        ...
 
 
 class Choice(Protocol):
@@ -137,18 +140,26 @@ class Choice(Protocol):
 class Policy(Protocol):
     """Bandits and reinforcement learning choose among candidates that ``recommend`` gives."""
 
-    def act(
-        self, queries: Queries, candidates: IntArray, k: int, *, rng: np.random.Generator
-    ) -> Choice: ...
+    def act(self, queries: Queries, candidates: IntArray, k: int, *, rng: np.random.Generator) -> Choice:
+        """Choose ``k`` of the candidates for each request."""
+        ...
 
-    def update(self, queries: Queries, items: IntArray, rewards: FloatArray) -> None: ...
+    def update(self, queries: Queries, items: IntArray, rewards: FloatArray) -> None:
+        """Learn from what the chosen items brought."""
+        ...
 
 
 class Tracker(Protocol):
     """Where a run's parameters, metrics and files go."""
 
-    def parameters(self, values: Mapping[str, Any]) -> None: ...
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """What the run was asked to do."""
+        ...
 
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """What it measured."""
+        ...
 
-    def artifact(self, path: str) -> None: ...
+    def artifact(self, path: str) -> None:
+        """A file that it wrote."""
+        ...

@@ -6,20 +6,20 @@ that they give the same lists.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, TypeAlias
 
 import numpy as np
-from typing_extensions import Self
 
 from recsmith import parallel
 from recsmith.data.dataset import Dataset
 from recsmith.data.weighting import Weighting
-from recsmith.errors import NotFittedError, ParameterError
+from recsmith.errors import DataError, NotFittedError, ParameterError
 from recsmith.protocols import Embedder, Monitor, Recommender
 from recsmith.topk import TopKBlock
-from recsmith.types import FloatArray, IntArray, Queries
+from recsmith.types import FloatArray, IntArray, Queries, check_range, ragged_rows, ragged_take
 
 Ragged: TypeAlias = tuple[IntArray, IntArray]
 """Bounds (n + 1,) and values (m,)."""
@@ -40,6 +40,16 @@ class TopK:
     sources: IntArray  #: (n, k) int8 index into ``SOURCES``, -1 in empty slots
     available: IntArray  #: (n,) items that were left after seen and excluded ones were removed
 
+    @classmethod
+    def empty(cls, n: int, k: int) -> TopK:
+        """``n`` lists of ``k`` empty slots."""
+        return cls(
+            np.full((n, k), -1, dtype=np.int32),
+            np.full((n, k), np.nan, dtype=np.float32),
+            np.full((n, k), -1, dtype=np.int8),
+            np.zeros(n, dtype=np.int32),
+        )
+
     def reason(self, row: int) -> str | None:
         """Why a list is shorter than asked; None where it is full."""
         wanted, got = self.items.shape[1], int((self.items[row] >= 0).sum())
@@ -47,7 +57,7 @@ class TopK:
             return None
         if got == self.available[row]:
             return f"{got} of {wanted}: only {got} items are left once seen and excluded ones are removed."
-        return f"{got} of {wanted}: the model has no evidence for more, and no fallback is set."
+        return f"{got} of {wanted}: the model has no evidence for more, and no fallback gave any."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,12 +66,22 @@ class Pipeline:
 
     model: Recommender
     fallback: Recommender | None = None  #: answers where the model has no evidence
-    weighting: Weighting = Weighting()
+    weighting: Weighting = field(default_factory=Weighting)
     memory_mb: int = DEFAULT_MEMORY_MB  #: bound on scores in memory at once
     n_items: int = 0  #: 0 until fitted
 
-    def fit(self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None) -> Self:
-        """Fit model and fallback on the weighted log. Returns the pipeline that can recommend."""
+    def fit(
+        self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None
+    ) -> Self:
+        """Fit model and fallback on the weighted log. Returns the pipeline that can recommend.
+
+        Raises
+        ------
+        DataError
+            A log without events, or one that model or weighting cannot learn from.
+        """
+        if not len(data):
+            raise DataError(f"{data.name} holds no event to learn from. Wanted at least one.")
         weighted = self.weighting.log(data)
         self.model.fit(weighted, rng=rng, monitor=monitor)
         if self.fallback is not None:
@@ -89,89 +109,85 @@ class Pipeline:
         filter_seen
             Leave out the items of the history.
         include
-            Distinct item indices that alone may be recommended; None for all.
+            Item indices that alone may be recommended; None for all.
         exclude
-            Item indices left out of all lists, or a ragged pair (bounds, items) with a row per request.
+            Item indices left out of all lists, or a ragged pair (bounds, items) with a row per request. An
+            index that is no item hides nothing.
         progress
-            Called with (requests done, requests in all).
+            Called with (requests done, requests in all), by one thread at a time.
 
         Raises
         ------
         ParameterError
-            ``k`` < 1, or an index out of range.
+            ``k`` < 1, an index of a history or of ``include`` out of range, or bounds that do not fit.
         NotFittedError
             Before ``fit``.
         """
-        self._check(k, include)
-        n = len(queries)
-        columns = self.n_items if include is None else len(include)
-        result = TopK(
-            np.full((n, k), -1, dtype=np.int32),
-            np.full((n, k), np.nan, dtype=np.float32),
-            np.full((n, k), -1, dtype=np.int8),
-            np.zeros(n, dtype=np.int32),
+        self._check(queries, k)
+        n, shared = len(queries), None if isinstance(exclude, tuple) else exclude
+        candidates = _Candidates.of(self.n_items, include, shared)
+        hidden_by = _Hidden(
+            candidates, filter_seen, _checked(exclude, n) if isinstance(exclude, tuple) else None
         )
-        include = None if include is None else np.sort(np.asarray(include, dtype=np.int32))
-        by_product = isinstance(self.model, Embedder)
-        table = _item_table(self.model, include) if isinstance(self.model, Embedder) else None
-        done = 0
+        result = TopK.empty(n, k)
+        table = _item_table(self.model, candidates.include) if isinstance(self.model, Embedder) else None
+        done, counting = 0, threading.Lock()
 
         def block(rows: slice) -> None:
             nonlocal done
             part = queries.take(rows)
-            hidden = _hidden(part, filter_seen, _cut(exclude, rows), include, self.n_items)
+            hidden = hidden_by.rows(part, np.arange(rows.start, rows.stop))
             weighted = self.weighting.queries(part)
             best = TopKBlock(len(part), k)
             if table is not None:
-                _fused(self.model, weighted, table, hidden, best)
+                _fused(self.model, weighted, table, candidates, hidden, best)
             else:
-                _scored(self.model, weighted, include, hidden, best)
-            _store(result, rows, best, include)
-            result.available[rows] = columns - np.diff(hidden[0])
+                _scored(self.model, weighted, candidates, hidden, best)
+            _store(result, rows, best, candidates)
+            result.available[rows] = candidates.count - np.diff(hidden[0])
             short = np.flatnonzero((best.items[:, -1] < 0) & (result.available[rows] > 0))
             if self.fallback is not None and len(short):
-                self._fall_back(result, rows.start + short, queries, filter_seen, exclude, include)
-            done += len(part)
-            if progress is not None:
-                progress(done, n)
+                self._fall_back(result, rows.start + short, queries, hidden_by)
+            with counting:
+                done += len(part)
+                if progress is not None:
+                    progress(done, n)
 
-        size = _QUERY_BLOCK if by_product else self._rows_in_memory(columns)
-        tasks = parallel.blocks(n, size)
-        parallel.run(block, tasks, width=_MAX_CONCURRENT)
+        size = self._rows_in_memory(candidates.width) if table is None else _QUERY_BLOCK
+        parallel.run(block, parallel.blocks(n, size), width=_MAX_CONCURRENT)
         return result
 
-    def _check(self, k: int, include: IntArray | None) -> None:
+    def _check(self, queries: Queries, k: int) -> None:
+        if not isinstance(self.model, Recommender):
+            raise ParameterError(
+                f"{type(self.model).__name__} predicts ratings and orders no items. Choose another model."
+            )
         if self.n_items == 0:
             raise NotFittedError("This pipeline is not fitted. Call fit(data) and use what it returns.")
-        if k < 1:
-            raise ParameterError.of("recommend", "k", ">= 1", k)
-        if include is not None and len(include) and (np.min(include) < 0 or np.max(include) >= self.n_items):
-            raise ParameterError.of("recommend", "include", f"item indices in 0 .. {self.n_items - 1}", include)
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ParameterError.of("recommend", "k", "a whole number >= 1", k)
+        if self.memory_mb < 1:
+            raise ParameterError.of("Pipeline", "memory_mb", ">= 1", self.memory_mb)
+        check_range("recommend", "queries.items", queries.items, self.n_items)
 
     def _rows_in_memory(self, columns: int) -> int:
         """Rows of scores per block: the model's own copy counts too, and ``_MAX_CONCURRENT`` blocks live at once."""
         row = 2 * 4 * max(columns, 1)
         return int(np.clip(self.memory_mb * 2**20 // (row * _MAX_CONCURRENT), 1, 256))
 
-    def _fall_back(
-        self,
-        result: TopK,
-        rows: IntArray,
-        queries: Queries,
-        filter_seen: bool,
-        exclude: Ragged | IntArray | None,
-        include: IntArray | None,
-    ) -> None:
+    def _fall_back(self, result: TopK, rows: IntArray, queries: Queries, hidden_by: _Hidden) -> None:
         """Fill the empty slots of ``rows`` from the fallback, behind what the model gave."""
         k = result.items.shape[1]
-        for part_rows in (rows[s] for s in parallel.blocks(len(rows), self._rows_in_memory(self.n_items))):
+        candidates = hidden_by.candidates
+        for part_rows in (
+            rows[s] for s in parallel.blocks(len(rows), self._rows_in_memory(candidates.width))
+        ):
             part = queries.take(part_rows)
             chosen = result.items[part_rows]
-            extra = _join(_cut(exclude, part_rows), _ragged_of(chosen), len(part))
-            hidden = _hidden(part, filter_seen, extra, include, self.n_items)
+            hidden = hidden_by.rows(part, part_rows, chosen)
             best = TopKBlock(len(part), k)
-            _scored(self.fallback, self.weighting.queries(part), include, hidden, best)
-            filler = best.items if include is None else _through(best.items, include)
+            _scored(self.fallback, self.weighting.queries(part), candidates, hidden, best)
+            filler = candidates.items(best.items)
             items = np.concatenate([chosen, filler], axis=1)
             order = np.argsort(items < 0, axis=1, kind="stable")[:, :k]
             scores = np.concatenate([result.scores[part_rows], best.scores], axis=1)
@@ -182,12 +198,116 @@ class Pipeline:
             result.sources[part_rows] = np.where(picked < 0, -1, np.take_along_axis(sources, order, axis=1))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidates:
+    """The items that may appear in a list, as columns of the scores."""
+
+    n_items: int
+    include: IntArray | None  #: (width,) int32 item of each column, sorted and distinct; None: all items
+    barred: IntArray  #: sorted, distinct columns that appear in no list
+
+    @classmethod
+    def of(cls, n_items: int, include: IntArray | None, exclude: IntArray | None) -> _Candidates:
+        """What ``include`` allows without what ``exclude`` takes away from all."""
+        gone = np.unique(_indices("exclude", () if exclude is None else exclude))
+        gone = gone[(gone >= 0) & (gone < n_items)]
+        if include is None:
+            return cls(n_items, None, gone)
+        allowed = np.unique(_indices("include", include))
+        check_range("recommend", "include", allowed, n_items)
+        return cls(n_items, np.setdiff1d(allowed, gone, assume_unique=True).astype(np.int32), gone[:0])
+
+    @property
+    def width(self) -> int:
+        """Columns of scores."""
+        return self.n_items if self.include is None else len(self.include)
+
+    @property
+    def count(self) -> int:
+        """Items that may appear."""
+        return self.width - len(self.barred)
+
+    def columns(self, items: IntArray) -> IntArray:
+        """Column of each item, -1 where it may not appear."""
+        if self.include is None:
+            known = (items >= 0) & (items < self.n_items)
+            if len(self.barred):
+                known &= ~np.isin(items, self.barred)
+            return np.where(known, items, -1)
+        if not len(self.include):
+            return np.full(len(items), -1)
+        at = np.minimum(np.searchsorted(self.include, items), len(self.include) - 1)
+        return np.where(self.include[at] == items, at, -1)
+
+    def items(self, columns: IntArray) -> IntArray:
+        """Item of each column; -1 stays."""
+        if self.include is None or not len(self.include):
+            return columns
+        return np.where(columns < 0, -1, self.include[columns]).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Hidden:
+    """What each request must not get on top of what nobody gets."""
+
+    candidates: _Candidates
+    filter_seen: bool
+    exclude: Ragged | None  #: a row per request
+
+    def rows(self, part: Queries, rows: IntArray, chosen: IntArray | None = None) -> Ragged:
+        """Columns hidden from the requests ``rows``, which ``part`` holds; sorted and distinct in each row.
+
+        ``chosen`` (len(rows), k) are items that their lists have already.
+        """
+        pairs: list[Ragged] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
+        if self.filter_seen:
+            pairs.append((part.rows, part.items))
+        if self.exclude is not None:
+            bounds, positions = ragged_take(self.exclude[0], rows)
+            pairs.append((ragged_rows(bounds), self.exclude[1][positions]))
+        if chosen is not None:
+            pairs.append((np.nonzero(chosen >= 0)[0], chosen[chosen >= 0]))
+        row, items = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+        columns = self.candidates.columns(items)
+        width = max(self.candidates.width, 1)
+        keys = np.unique((row * width + columns)[columns >= 0])
+        return np.searchsorted(keys, np.arange(len(part) + 1) * width), (keys % width).astype(np.int32)
+
+
+def _indices(name: str, values: Any) -> IntArray:
+    """A flat array of whole numbers, or an error: a mask would be taken for the items 0 and 1."""
+    array = np.asarray(values)
+    if array.ndim == 1 and not len(array):
+        return np.zeros(0, dtype=np.int64)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        got = f"{array.dtype} of shape {array.shape}"
+        raise ParameterError.of("recommend", name, "a flat array of item indices (integers)", got)
+    return array.astype(np.int64)
+
+
+def _checked(exclude: Ragged, n: int) -> Ragged:
+    """A ragged ``exclude`` whose bounds fit ``n`` requests."""
+    bounds, items = _indices("exclude", exclude[0]), _indices("exclude", exclude[1])
+    if len(bounds) != n + 1 or bounds[0] != 0 or bounds[-1] != len(items) or (np.diff(bounds) < 0).any():
+        raise ParameterError.of(
+            "recommend", "exclude", f"(bounds, items) with {n + 1} rising bounds", exclude
+        )
+    return bounds, items
+
+
 def _item_table(model: Embedder, include: IntArray | None) -> FloatArray:
     table = model.embed_items()
     return table if include is None else table[include]
 
 
-def _fused(model: object, queries: Queries, table: FloatArray, hidden: Ragged, best: TopKBlock) -> None:
+def _fused(
+    model: object,
+    queries: Queries,
+    table: FloatArray,
+    candidates: _Candidates,
+    hidden: Ragged,
+    best: TopKBlock,
+) -> None:
     """Product and top-k chunk by chunk: no score leaves the cache."""
     embedded = model.embed_queries(queries)  # type: ignore[attr-defined]
     buffer = np.empty(len(queries) * _ITEM_BLOCK, dtype=np.float32)
@@ -195,80 +315,28 @@ def _fused(model: object, queries: Queries, table: FloatArray, hidden: Ragged, b
         width = columns.stop - columns.start
         chunk = buffer[: len(queries) * width].reshape(len(queries), width)
         np.matmul(embedded, table[columns].T, out=chunk)
-        best.update(chunk, columns.start, *hidden)
+        _offer(chunk, columns.start, candidates, hidden, best)
 
 
-def _scored(model: Recommender | None, queries: Queries, include: IntArray | None, hidden: Ragged, best: TopKBlock) -> None:
+def _scored(
+    model: Recommender | None, queries: Queries, candidates: _Candidates, hidden: Ragged, best: TopKBlock
+) -> None:
     if model is not None:
-        scores = np.require(model.score(queries, include), dtype=np.float32, requirements=["C", "W"])
-        best.update(scores, 0, *hidden)
+        scores = model.score(queries, candidates.include)
+        scores = np.require(scores, dtype=np.float32, requirements=["C", "W"])
+        _offer(scores, 0, candidates, hidden, best)
 
 
-def _store(result: TopK, rows: slice, best: TopKBlock, include: IntArray | None) -> None:
-    items = best.items if include is None else _through(best.items, include)
+def _offer(scores: FloatArray, first: int, candidates: _Candidates, hidden: Ragged, best: TopKBlock) -> None:
+    """Columns ``first ...`` without those that are barred or hidden."""
+    low, high = np.searchsorted(candidates.barred, [first, first + scores.shape[1]])
+    scores[:, candidates.barred[low:high] - first] = -np.inf
+    best.update(scores, first, *hidden)
+
+
+def _store(result: TopK, rows: slice, best: TopKBlock, candidates: _Candidates) -> None:
+    items = candidates.items(best.items)
     empty = items < 0
     result.items[rows] = items
     result.scores[rows] = np.where(empty, np.nan, best.scores)
     result.sources[rows] = np.where(empty, -1, 0)
-
-
-def _through(columns: IntArray, include: IntArray) -> IntArray:
-    """Item indices of columns of an included subset; -1 stays."""
-    if not len(include):
-        return columns
-    return np.where(columns < 0, -1, include[columns]).astype(np.int32)
-
-
-def _cut(exclude: Ragged | IntArray | None, rows: slice | IntArray) -> Ragged | IntArray | None:
-    """The rows' part of a ragged ``exclude``; an exclude for all passes through."""
-    if not isinstance(exclude, tuple):
-        return exclude
-    bounds, values = exclude
-    index = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-    lengths = np.diff(bounds)[index]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return offsets, values[np.arange(offsets[-1]) + np.repeat(np.asarray(bounds)[index] - offsets[:-1], lengths)]
-
-
-def _ragged_of(lists: IntArray) -> Ragged:
-    """The filled slots of padded lists."""
-    filled = lists >= 0
-    return np.concatenate([[0], np.cumsum(filled.sum(axis=1))]), lists[filled]
-
-
-def _join(first: Ragged | IntArray | None, second: Ragged, n: int) -> Ragged:
-    """One ragged array with both one's values in each row."""
-    rows, values = _spread(first, n)
-    more_rows, more_values = _spread(second, n)
-    rows, values = np.concatenate([rows, more_rows]), np.concatenate([values, more_values])
-    order = np.argsort(rows, kind="stable")
-    return np.searchsorted(rows[order], np.arange(n + 1)), values[order]
-
-
-def _spread(exclude: Ragged | IntArray | None, n: int) -> Ragged:
-    """(row, item) pairs of an exclude of any form."""
-    if exclude is None:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32)
-    if isinstance(exclude, tuple):
-        return np.repeat(np.arange(n), np.diff(exclude[0])), exclude[1]
-    return np.repeat(np.arange(n), len(exclude)), np.tile(exclude, n)
-
-
-def _hidden(
-    queries: Queries, filter_seen: bool, exclude: Ragged | IntArray | None, include: IntArray | None, n_items: int
-) -> Ragged:
-    """Columns that must not appear, sorted and distinct in each row."""
-    n = len(queries)
-    rows, items = _spread(exclude, n)
-    if filter_seen:
-        rows, items = np.concatenate([rows, queries.rows]), np.concatenate([items, queries.items])
-    if include is not None and len(include):
-        at = np.minimum(np.searchsorted(include, items), len(include) - 1)
-        known = include[at] == items
-        rows, items = rows[known], at[known]
-    else:
-        known = (items >= 0) & (items < n_items)
-        rows, items = rows[known], items[known]
-    keys = np.unique(rows.astype(np.int64) * n_items + items)
-    rows, items = np.divmod(keys, n_items)
-    return np.searchsorted(rows, np.arange(n + 1)), items.astype(np.int32)

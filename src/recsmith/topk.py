@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from recsmith.errors import ParameterError
 from recsmith.types import FloatArray, IntArray
 
 _SEGMENT = 64  # columns compared at once against the k-th best so far
@@ -19,6 +20,8 @@ class TopKBlock:
     __slots__ = ("items", "scores")
 
     def __init__(self, n: int, k: int) -> None:
+        if k < 1:
+            raise ParameterError.of("TopKBlock", "k", ">= 1", k)
         self.items: IntArray = np.full((n, k), -1, dtype=np.int32)
         self.scores: FloatArray = np.full((n, k), -np.inf, dtype=np.float32)
 

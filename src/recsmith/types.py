@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from recsmith.errors import ParameterError
+
 IntArray: TypeAlias = NDArray[np.integer[Any]]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -21,15 +23,29 @@ def ragged_rows(offsets: IntArray) -> IntArray:
 
 
 def ragged_take(offsets: IntArray, rows: IntArray) -> tuple[IntArray, IntArray]:
-    """Bounds and element positions of ``rows`` cut out of a ragged array.
+    """Bounds and element positions of ``rows`` (>= 0) cut out of a ragged array.
 
-    Returns ``(new_offsets (len(rows) + 1,), positions (m',))``, both int64.
+    Returns ``(new_offsets (len(rows) + 1,), positions (m',))``, both int64. The cost is that of what is cut.
     """
-    lengths = np.diff(offsets)[rows]
-    bounds = np.zeros(len(rows) + 1, dtype=np.int64)
+    starts = offsets[rows]
+    return ragged_slices(starts, offsets[np.asarray(rows) + 1] - starts)
+
+
+def ragged_slices(starts: IntArray, lengths: IntArray) -> tuple[IntArray, IntArray]:
+    """Bounds and element positions of the runs ``starts[r] : starts[r] + lengths[r]``, one after the other.
+
+    Returns ``(offsets (n + 1,), positions (m,))``, both int64.
+    """
+    bounds = np.zeros(len(starts) + 1, dtype=np.int64)
     np.cumsum(lengths, out=bounds[1:])
-    positions = np.arange(bounds[-1]) + np.repeat(np.asarray(offsets)[:-1][rows] - bounds[:-1], lengths)
-    return bounds, positions
+    return bounds, np.arange(bounds[-1]) + np.repeat(starts - bounds[:-1], lengths)
+
+
+def check_range(owner: str, name: str, indices: IntArray, size: int) -> None:
+    """Raise ``ParameterError`` where an index is not in ``0 .. size - 1``: compiled loops do not look."""
+    if len(indices) and (indices.min() < 0 or indices.max() >= size):
+        wrong = indices[(indices < 0) | (indices >= size)][0]
+        raise ParameterError.of(owner, name, f"indices in 0 .. {size - 1}", int(wrong))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,6 +64,16 @@ class Queries:
     at: IntArray | None = None  #: (n,) int64 Unix seconds, the moment of the question
     context: FloatArray | None = None  #: (n, d) float32 features of the user or the moment
     as_trained: BoolArray | None = None  #: (n,) the history is what the model was fitted on
+
+    def __post_init__(self) -> None:
+        bounds, n, m = self.offsets, len(self.users), len(self.items)
+        if len(bounds) != n + 1 or bounds[0] != 0 or bounds[-1] != m or (np.diff(bounds) < 0).any():
+            raise ParameterError.of("Queries", "offsets", f"{n + 1} rising bounds from 0 to {m}", bounds)
+        for wanted, names in ((m, ("values", "weights", "times")), (n, ("at", "context", "as_trained"))):
+            for name in names:
+                array = getattr(self, name)
+                if array is not None and len(array) != wanted:
+                    raise ParameterError.of("Queries", name, f"of length {wanted}", f"length {len(array)}")
 
     def __len__(self) -> int:
         return len(self.users)

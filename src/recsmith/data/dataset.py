@@ -12,11 +12,12 @@ from scipy import sparse
 
 from recsmith.data.ids import IdMap
 from recsmith.data.schema import Log
-from recsmith.errors import DataError
-from recsmith.types import BoolArray, FloatArray, IntArray, Queries, Shape, ragged_take
+from recsmith.errors import DataError, ParameterError
+from recsmith.types import BoolArray, FloatArray, IntArray, Queries, Shape, check_range, ragged_slices
 
 Matrix: TypeAlias = "sparse.csr_array[Any]"
 EntryValue: TypeAlias = Literal["ones", "weight", "value"]
+_MOST_EVENT_NAMES = 127  # what an int8 code can name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,13 +53,13 @@ class Dataset:
         Raises
         ------
         DataError
-            Where the log is empty or an id is missing.
+            Where the log is empty, an id or a time is missing, or a weight is not a number >= 0.
         """
         frame = log.interactions
         if frame.is_empty():
             raise DataError(f"{log.origin or log.name} holds no interaction. Wanted at least one row.")
-        for column in ("user_id", "item_id"):
-            if missing := frame[column].null_count():
+        for column in ("user_id", "item_id", "timestamp"):
+            if column in frame.columns and (missing := frame[column].null_count()):
                 raise DataError(
                     f"{log.origin or log.name}: {missing} of {len(frame)} rows have no {column}. "
                     "Drop them with recsmith.data.quality.repair(log, nulls='drop')."
@@ -96,15 +97,23 @@ class Dataset:
         events: pl.Series | None = None,
         **rest: Any,
     ) -> Dataset:
-        """Sort unsorted columns by (user, time, order given) and set the offsets."""
+        """Sort unsorted columns by (user, time, order given) and set the offsets.
+
+        Raises
+        ------
+        ParameterError
+            An index out of range.
+        DataError
+            A weight that is not a number >= 0, or more kinds of events than 127.
+        """
         m = len(user)
-        order = np.argsort(user, kind="stable") if time is None else np.lexsort((np.arange(m), time, user))
+        check_range("Dataset", "user", user, len(users))
+        check_range("Dataset", "item", item, len(items))
+        _check_weights(weight)
+        order = np.argsort(user, kind="stable") if time is None else np.lexsort((time, user))
         if events is not None:
-            names = tuple(str(n) for n in events.drop_nulls().unique().sort())
-            codes = events.replace_strict(
-                {n: i for i, n in enumerate(names)}, default=-1, return_dtype=pl.Int8
-            )
-            rest |= {"event": codes.to_numpy()[order], "event_names": names}
+            codes, names = _event_codes(events)
+            rest |= {"event": codes[order], "event_names": names}
         return cls(
             users=users,
             items=items,
@@ -143,8 +152,17 @@ class Dataset:
         return Shape(self.n_users, self.n_items, len(self))
 
     def take(self, rows: IntArray | BoolArray, note: str = "") -> Dataset:
-        """The events ``rows`` (indices or a mask) with the same id maps; their order is kept."""
+        """The events ``rows`` (indices or a mask) with the same id maps; their order is kept.
+
+        Raises
+        ------
+        ParameterError
+            An index out of range, or a mask of another length.
+        """
+        if rows.dtype == np.bool_ and len(rows) != len(self):
+            raise ParameterError.of("take", "rows", f"a mask of length {len(self)}", f"length {len(rows)}")
         kept: IntArray = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows)
+        check_range("take", "rows", kept, len(self))
         user = self.user[kept]
         return replace(
             self,
@@ -232,11 +250,18 @@ class Dataset:
         return np.bincount(self.item, minlength=self.n_items)
 
     def queries(self, users: IntArray | None = None, *, as_trained: bool = True) -> Queries:
-        """The requests of ``users`` (indices, -1 = not known; None = all), each with the whole history here."""
+        """The requests of ``users`` (indices, -1 = not known; None = all), each with the whole history here.
+
+        Raises
+        ------
+        ParameterError
+            An index out of range.
+        """
         who = np.arange(self.n_users, dtype=np.int32) if users is None else np.asarray(users, dtype=np.int32)
-        bounds, rows = ragged_take(
-            np.append(self.offsets, self.offsets[-1]), np.where(who < 0, self.n_users, who)
-        )
+        check_range("queries", "users", who[who != -1], self.n_users)
+        starts = self.offsets[np.maximum(who, 0)]
+        stops = self.offsets[np.minimum(who + 1, self.n_users)]  # user -1 stops where user 0 starts
+        bounds, rows = ragged_slices(starts, stops - starts)
         return Queries(
             users=who,
             offsets=bounds,
@@ -249,9 +274,11 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """SHA-256 of ids and columns: equal for equal logs, on any machine."""
-        digest = hashlib.sha256()
-        for ids in (self.users.ids, self.items.ids):
-            digest.update("\x1f".join(map(str, ids)).encode())
+        digest = hashlib.sha256(repr(self.event_names).encode())
+        for ids in (self.users, self.items):
+            digest.update(f"{len(ids)} {'text' if ids.is_text else 'integers'}".encode())
+            digest.update((ids.ids.str.len_bytes() if ids.is_text else ids.ids).to_numpy().tobytes())
+            digest.update("".join(ids.ids.to_list()).encode() if ids.is_text else b"")
         for column in (self.user, self.item, self.value, self.weight, self.time, self.event):
             digest.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
@@ -259,6 +286,26 @@ class Dataset:
     def last_time(self) -> int | None:
         """Unix seconds of the newest event."""
         return None if self.time is None or not len(self) else int(self.time.max())
+
+
+def _check_weights(weight: FloatArray | None) -> None:
+    if weight is not None and (bad := ~(np.isfinite(weight) & (weight >= 0))).any():
+        raise DataError(
+            f"{bad.sum()} of {len(weight)} weights are missing, infinite or below 0, the first is "
+            f"{weight[bad.argmax()]:g}. Give weights >= 0, or drop these rows."
+        )
+
+
+def _event_codes(events: pl.Series) -> tuple[IntArray, tuple[str, ...]]:
+    """(m,) int8 codes into the names, -1 where an event has none."""
+    names = tuple(str(n) for n in events.drop_nulls().unique().sort())
+    if len(names) > _MOST_EVENT_NAMES:
+        raise DataError(
+            f"The event column holds {len(names)} kinds of events; {_MOST_EVENT_NAMES} are the most. "
+            "Leave the column out if it names something else."
+        )
+    codes = {n: i for i, n in enumerate(names)}
+    return events.replace_strict(codes, default=-1, return_dtype=pl.Int8).to_numpy(), names
 
 
 def _column(frame: pl.DataFrame, name: str, dtype: Any) -> Any:
@@ -271,7 +318,13 @@ def _aligned(features: pl.DataFrame | None, ids: IdMap, key: str) -> pl.DataFram
         return None
     base = pl.DataFrame({key: ids.ids})
     if base[key].dtype != features[key].dtype:
-        features = features.with_columns(pl.col(key).cast(base[key].dtype))
+        try:
+            features = features.with_columns(pl.col(key).cast(base[key].dtype))
+        except pl.exceptions.PolarsError:
+            raise DataError(
+                f"The {key} of the {ids.kind} table is {features[key].dtype} and that of the log is "
+                f"{base[key].dtype}. Cast one of them."
+            ) from None
     return base.join(
         features.unique(key, keep="first", maintain_order=True), on=key, how="left", maintain_order="left"
     )

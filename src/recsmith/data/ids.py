@@ -21,45 +21,41 @@ class IdMap:
     Parameters
     ----------
     ids
-        Distinct ids in index order, as a polars Series of type String or Int64.
+        Distinct ids in index order, as a polars Series of text or integers.
     kind
         What the ids name, for messages: ``"user"`` or ``"item"``.
 
     Raises
     ------
     DataError
-        Where an id is null, repeated, or neither text nor an integer.
+        Where an id is null, repeated, or neither text nor an integer below 2**63.
     """
 
-    __slots__ = ("_frame", "ids", "kind")
+    __slots__ = ("_order", "_sorted", "ids", "kind")
 
     def __init__(self, ids: pl.Series, kind: str = "id") -> None:
-        if not (ids.dtype == pl.String or ids.dtype.is_integer()):
-            raise DataError(
-                f"{kind} ids must be text or integers. Got {ids.dtype} instead; cast the column first."
-            )
         if ids.null_count():
             raise DataError(
                 f"{ids.null_count()} {kind} ids are missing. Drop those rows first (quality.repair)."
             )
-        self.ids = ids.alias("id") if ids.dtype == pl.String else ids.cast(pl.Int64).alias("id")
+        self.ids = _typed(ids, kind)
         self.kind = kind
-        self._frame = pl.DataFrame({"id": self.ids, "index": np.arange(len(ids), dtype=np.int32)})
         if self.ids.n_unique() != len(self.ids):
             raise DataError(f"The {kind} ids of an IdMap must be distinct.")
+        self._order = None if self.ids.is_sorted() else self.ids.arg_sort()
+        self._sorted = self.ids if self._order is None else self.ids.gather(self._order)
 
     @classmethod
     def of(cls, *columns: pl.Series | None, kind: str = "id") -> IdMap:
         """The sorted distinct ids of some columns (None is passed over); types must agree."""
-        parts = [c.drop_nulls() for c in columns if c is not None]
+        parts = [_typed(c.drop_nulls(), kind) for c in columns if c is not None]
         texts = [c.dtype == pl.String for c in parts]
         if any(texts) and not all(texts):
             kinds = ", ".join(str(c.dtype) for c in parts)
             raise DataError(
                 f"{kind} ids are text in one table and integers in another ({kinds}). Cast one of them."
             )
-        parts = [c if t else c.cast(pl.Int64) for c, t in zip(parts, texts, strict=True)]
-        merged = pl.concat([c.alias("id") for c in parts]) if parts else pl.Series("id", [], pl.Int64)
+        merged = pl.concat(parts) if parts else pl.Series("id", [], pl.Int64)
         return cls(merged.unique().sort(), kind)
 
     def __len__(self) -> int:
@@ -69,7 +65,7 @@ class IdMap:
         return isinstance(other, IdMap) and self.ids.equals(other.ids)
 
     def __hash__(self) -> int:
-        return hash((len(self.ids), self.kind))
+        return hash((len(self.ids), self.is_text))
 
     def __repr__(self) -> str:
         return f"IdMap({len(self)} {self.kind} ids, {'text' if self.is_text else 'integers'})"
@@ -83,17 +79,27 @@ class IdMap:
         """(n,) int32 index of each id, -1 where it is not known.
 
         Over HTTP and on a command line an id is always text, so text that spells an integer finds an
-        integer id, and an integer finds the text that spells it.
+        integer id, and an integer finds the text that spells it. ``007`` does not spell 7.
+
+        Raises
+        ------
+        DataError
+            Where an id is neither text nor an integer.
         """
-        column = ids if isinstance(ids, pl.Series) else pl.Series("id", _plain(ids))
-        if column.dtype == pl.Null:
+        column = id_series(ids)
+        if column.dtype == pl.Null or not len(self):
             return np.full(len(column), -1, dtype=np.int32)
-        if self.is_text != (column.dtype == pl.String):
-            column = column.cast(pl.String) if self.is_text else column.cast(pl.Int64, strict=False)
-        elif not self.is_text:
+        if self.is_text:
+            column = column.cast(pl.String)
+        elif column.dtype == pl.String:
+            numbers = column.cast(pl.Int64, strict=False)
+            column = numbers.set(numbers.cast(pl.String) != column, None)
+        else:
             column = column.cast(pl.Int64, strict=False)
-        found = column.alias("id").to_frame().join(self._frame, on="id", how="left", maintain_order="left")
-        return np.asarray(found["index"].fill_null(-1).to_numpy(), dtype=np.int32)
+        at = self._sorted.search_sorted(column).clip(upper_bound=len(self) - 1)
+        known = (self._sorted.gather(at) == column).fill_null(False).to_numpy()
+        index = at.to_numpy() if self._order is None else self._order.gather(at).to_numpy()
+        return np.where(known, index, -1).astype(np.int32)
 
     def require(self, ids: Sequence[Any]) -> IntArray:
         """Like ``index``, but an id that is not known raises ``UnknownIdError``."""
@@ -110,16 +116,43 @@ class IdMap:
     def raw(self, indices: IntArray) -> pl.Series:
         """Raw ids of indices; an index of -1 gives null."""
         wanted = pl.Series("index", np.asarray(indices, dtype=np.int64))
-        return (
-            self.ids.gather(wanted.set(wanted < 0, None))
-            if len(self)
-            else pl.Series("id", [None] * len(wanted))
+        return self.ids.gather(wanted.set(wanted < 0, None))
+
+
+def id_series(ids: Iterable[Any], name: str = "id") -> pl.Series:
+    """Ids as a Series of text or integers; a mix of the two becomes text.
+
+    Raises
+    ------
+    DataError
+        Where an id is neither text nor an integer.
+    """
+    if isinstance(ids, pl.Series):
+        column = ids.alias(name)
+    else:
+        values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        if any(isinstance(v, str) for v in values):
+            values = [None if v is None else str(v) for v in values]
+        try:
+            column = pl.Series(name, values)
+        except (TypeError, OverflowError) as error:
+            raise DataError(f"Ids must be text or integers. {str(error).splitlines()[0]}.") from None
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        column = column.cast(pl.String)
+    if not (column.dtype in (pl.String, pl.Null) or column.dtype.is_integer()):
+        raise DataError(f"Ids must be text or integers. Got {column.dtype} instead.")
+    return column
+
+
+def _typed(ids: pl.Series, kind: str) -> pl.Series:
+    """The column as text or Int64 under the name ``id``."""
+    if ids.dtype == pl.String:
+        return ids.alias("id")
+    if not ids.dtype.is_integer() and not (ids.dtype == pl.Null and not len(ids)):
+        raise DataError(
+            f"{kind} ids must be text or integers. Got {ids.dtype} instead; cast the column first."
         )
-
-
-def _plain(ids: Iterable[Any]) -> list[Any]:
-    """Python values of one type: a mix of text and integers becomes text."""
-    values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-    if any(isinstance(v, str) for v in values):
-        return [None if v is None else str(v) for v in values]
-    return values
+    try:
+        return ids.cast(pl.Int64).alias("id")
+    except pl.exceptions.InvalidOperationError:
+        raise DataError(f"{kind} ids hold integers beyond 2**63 - 1. Cast the column to text.") from None

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from recsmith.config import Config
 from recsmith.data.dataset import Dataset
+from recsmith.errors import DataError
 from recsmith.types import FloatArray, IntArray, Queries
 
 SECONDS_PER_DAY = 86_400
@@ -32,12 +33,23 @@ class Weighting(Config):
     half_life: float | None = Field(default=None, gt=0)
     """Half-life of an event when scoring; None: age does not matter."""
     half_life_unit: Literal["events", "days"] = "events"
+    """Unit of the age. A history without times, such as one typed in by hand, is aged by its events."""
 
     def log(self, data: Dataset) -> Dataset:
         """The log as models learn from it: one weighted event per pair would lose order, so events stay.
 
         ``ones`` and ``log`` are per pair; each of a pair's events carries its share.
+
+        Raises
+        ------
+        DataError
+            A half-life in days of a log without timestamps.
         """
+        if self.half_life is not None and self.half_life_unit == "days" and data.time is None:
+            raise DataError(
+                f"A half_life in days needs timestamps, and {data.name} has none. "
+                "Use half_life_unit='events', or leave half_life out."
+            )
         if self.confidence == "raw":
             return data
         pair = data.user.astype(np.int64) * data.n_items + data.item
@@ -91,7 +103,7 @@ class Weighting(Config):
         else:
             newest = queries.at
             if newest is None:
-                newest = np.zeros(len(queries), dtype=np.int64)
+                newest = np.full(len(queries), np.iinfo(np.int64).min)
                 np.maximum.at(newest, row, queries.times)
             age = np.maximum(newest[row] - queries.times, 0) / SECONDS_PER_DAY
         return np.asarray(np.exp2(-age / np.float64(self.half_life)), dtype=np.float32)
