@@ -192,7 +192,7 @@ def main() -> None:
                 rows.append({"cell": name, "peer": CELLS[name].peer, "error": str(error)})
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(rows, indent=1))
-    Console().print(table(rows))
+    Console(width=180).print(table(rows))
 
 
 if __name__ == "__main__":

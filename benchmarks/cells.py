@@ -58,23 +58,26 @@ def _gowalla_factors() -> Arrays:
     from recsmith.models.factorization.ials import ImplicitALS
 
     arrays = _gowalla()
-    model = ImplicitALS(reg=0.01).fit(_as_dataset(arrays), rng=0)
+    model = ImplicitALS(reg=10, alpha=39).fit(_as_dataset(arrays), rng=0)
     return {**arrays, "user_factors": model.user_factors_, "item_factors": model.item_factors_}
 
 
 @cache
 def _gowalla_lists() -> Arrays:
+    arrays = _gowalla_factors()
+    lists = pipeline_of(arrays).recommend(_as_dataset(arrays).queries(), 20)
+    return {"items": lists.items, "test_users": arrays["test_users"], "test_items": arrays["test_items"]}
+
+
+def pipeline_of(arrays: Arrays) -> Any:
+    """A pipeline of implicit ALS with given factors."""
+    from recsmith.models.factorization.ials import ImplicitALS
     from recsmith.recommend import Pipeline
 
-    arrays = _gowalla_factors()
-    from recsmith.models.factorization.ials import ImplicitALS
-
-    model = ImplicitALS()
-    model.user_factors_, model.item_factors_ = arrays["user_factors"], arrays["item_factors"]
-    lists = Pipeline(model=model, n_items=int(arrays["shape"][1])).recommend(
-        _as_dataset(arrays).queries(), 20
-    )
-    return {"items": lists.items, "test_users": arrays["test_users"], "test_items": arrays["test_items"]}
+    users, items = (np.ascontiguousarray(arrays[name]) for name in ("user_factors", "item_factors"))
+    model = ImplicitALS(embedding_size=users.shape[1])
+    model.user_factors_, model.item_factors_, model.gram_ = users, items, items.T @ items
+    return Pipeline(model=model, n_items=len(items))
 
 
 def _as_dataset(arrays: Arrays) -> Any:
@@ -113,34 +116,37 @@ def _list_quality(arrays: Arrays, items: Any) -> dict[str, float]:
     from recsmith.evaluation.metrics import ranking
 
     offsets = np.searchsorted(arrays["test_users"], np.arange(len(items) + 1))
-    values = ranking.score_lists(items, offsets, arrays["test_items"], ["ndcg@20", "recall@20"])
+    values = ranking.score(*ranking.hits(items, offsets, arrays["test_items"]), ["ndcg@20", "recall@20"])
     judged = np.diff(offsets) > 0
     return {name: float(column[judged].mean()) for name, column in values.items()}
 
 
 def _factor_quality(arrays: Arrays, output: Arrays) -> dict[str, float]:
     """Lists from the factors by one and the same code."""
-    from recsmith.models.factorization.ials import ImplicitALS
-    from recsmith.recommend import Pipeline
-
-    model = ImplicitALS(embedding_size=output["user_factors"].shape[1])
-    model.user_factors_ = np.ascontiguousarray(output["user_factors"])
-    model.item_factors_ = np.ascontiguousarray(output["item_factors"])
-    pipeline = Pipeline(model=model, n_items=len(model.item_factors_))
-    return _list_quality(arrays, pipeline.recommend(_as_dataset(arrays).queries(), 20).items)
+    return _list_quality(arrays, pipeline_of(output).recommend(_as_dataset(arrays).queries(), 20).items)
 
 
 def _rmse(arrays: Arrays, output: Arrays) -> dict[str, float]:
     return {"rmse": float(np.sqrt(np.mean((output["predictions"] - arrays["test_ratings"]) ** 2)))}
 
 
+#: The formula of Surprise's KNNBaseline.
+_KNN_BASELINE = {
+    "similarity": "pearson_baseline",
+    "shrinkage": 100,
+    "amplification": 1,
+    "damping": 0,
+    "reg_user": 15,
+    "reg_item": 10,
+}
+
 _ALL = (
     Cell(
         "als-fit",
         "implicit ALS on Gowalla, d = 64, 15 iterations, 3 conjugate-gradient steps",
         "implicit",
-        ("als_fit", {"embedding_size": 64, "epochs": 15, "reg": 0.01, "alpha": 0.0}),
-        ("als_fit", {"factors": 64, "iterations": 15, "regularization": 0.01, "alpha": 1.0}),
+        ("als_fit", {"embedding_size": 64, "epochs": 15, "reg": 10, "alpha": 39}),
+        ("als_fit", {"factors": 64, "iterations": 15, "regularization": 10, "alpha": 40}),
         lambda: [_gowalla()],
         _factor_quality,
         1.0,
@@ -169,7 +175,7 @@ _ALL = (
         "sgd",
         "biased matrix factorization by SGD, d = 50, 40 epochs, MovieLens-100K, five official folds",
         "surprise",
-        ("rating", {"model": "biased-mf", "embedding_size": 50, "epochs": 40}),
+        ("rating", {"model": "biased-mf", "embedding_size": 50, "epochs": 40, "learning_rate": 0.02}),
         ("svd", {"n_factors": 50, "n_epochs": 40, "reg_all": 0.08}),
         _ml100k_folds,
         _rmse,
@@ -179,7 +185,7 @@ _ALL = (
         "item-knn",
         "item kNN around baselines, MovieLens-100K, five official folds",
         "surprise",
-        ("rating", {"model": "item-knn"}),
+        ("rating", {"model": "item-knn", **_KNN_BASELINE, "rating_neighbors": 40}),
         ("knn_baseline", {"user_based": False}),
         _ml100k_folds,
         _rmse,
@@ -189,7 +195,7 @@ _ALL = (
         "user-knn",
         "user kNN around baselines, MovieLens-100K, five official folds",
         "surprise",
-        ("rating", {"model": "user-knn"}),
+        ("rating", {"model": "user-knn", **_KNN_BASELINE, "neighbors": 40}),
         ("knn_baseline", {"user_based": True}),
         _ml100k_folds,
         _rmse,

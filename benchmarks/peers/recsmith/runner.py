@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path += [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
 
+from cells import pipeline_of
 from worker import Arrays, Result, Settings, complete_settings, measured, serve
 
 from recsmith.data.dataset import Dataset
@@ -18,7 +19,6 @@ from recsmith.data.ids import IdMap
 from recsmith.evaluation.metrics import ranking
 from recsmith.models.factorization.ials import ImplicitALS
 from recsmith.models.registry import create
-from recsmith.recommend import Pipeline
 
 
 def als_fit(arrays: Arrays, given: Settings) -> Result:
@@ -36,11 +36,8 @@ def als_fit(arrays: Arrays, given: Settings) -> Result:
 def recommend(arrays: Arrays, given: Settings) -> Result:
     """Top k of all users from given factors, seen items hidden."""
     settings = complete_settings(given, {"k": 20})
-    users, items = arrays["user_factors"], arrays["item_factors"]
-    data = _dataset(*_pairs(arrays), (len(users), len(items)))
-    model = ImplicitALS(embedding_size=users.shape[1])
-    model.user_factors_, model.item_factors_ = users, items
-    pipeline = Pipeline(model=model, n_items=len(items))
+    data = _dataset(*_pairs(arrays), (len(arrays["user_factors"]), len(arrays["item_factors"])))
+    pipeline = pipeline_of(arrays)
     with measured() as measure:
         lists = pipeline.recommend(data.queries(), settings["k"])
     return Result({"recommend": measure}, {"items": lists.items, "scores": lists.scores}, settings)
@@ -52,8 +49,9 @@ def metrics(arrays: Arrays, given: Settings) -> Result:
     offsets = np.searchsorted(arrays["test_users"], np.arange(len(arrays["items"]) + 1))
     names = ("precision", "recall", "ndcg", "map", "mrr", "hit_rate")
     with measured() as measure:
-        values = ranking.score_lists(
-            arrays["items"], offsets, arrays["test_items"], [f"{name}@{settings['k']}" for name in names]
+        values = ranking.score(
+            *ranking.hits(arrays["items"], offsets, arrays["test_items"]),
+            [f"{name}@{settings['k']}" for name in names],
         )
         judged = np.diff(offsets) > 0
         means = {name: values[f"{name}@{settings['k']}"][judged].mean() for name in names}
