@@ -270,7 +270,9 @@ class Bundle:
         Raises
         ------
         BundleError
-            Where ``path`` is something else than a bundle, or the disk has no room.
+            Where ``path`` is something else than a bundle.
+        StorageError
+            Where the disk has no room or refuses.
         """
         parts = {"model": self.pipeline.model, "fallback": self.pipeline.fallback}
         states = {name: _state(part) for name, part in parts.items() if part is not None}

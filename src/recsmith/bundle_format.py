@@ -31,7 +31,7 @@ from safetensors.numpy import load_file, save_file
 from recsmith.card import model_card
 from recsmith.data.dataset import Dataset
 from recsmith.data.ids import IdMap
-from recsmith.errors import BundleError
+from recsmith.errors import BundleError, StorageError
 from recsmith.types import IntArray, State, check_range
 
 FORMAT = 1
@@ -52,7 +52,9 @@ def save(target: Path, manifest: dict[str, Any], states: Mapping[str, State], da
     Raises
     ------
     BundleError
-        Where ``target`` is something else than a bundle, the manifest is not JSON, or the disk has no room.
+        Where ``target`` is something else than a bundle, or the manifest is not JSON.
+    StorageError
+        Where the disk has no room or refuses.
     """
     target = target.resolve()  # a link to a bundle stays a link
     if target.exists() and not (target / MANIFEST).is_file():
@@ -65,7 +67,7 @@ def save(target: Path, manifest: dict[str, Any], states: Mapping[str, State], da
         _write(work, manifest, states, data)
         _publish(work, target)
     except OSError as error:
-        raise BundleError(
+        raise StorageError(
             f"The bundle could not be written to {target}: {error.strerror or error}. "
             "Nothing there was changed; free some space or choose another path."
         ) from error
@@ -119,6 +121,16 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, State], Dataset]:
     """
     folder = _located(path)
     manifest = read_manifest(folder)
+    try:
+        return _read(folder, manifest)
+    except BundleError:
+        if read_manifest(_located(path)) == manifest:
+            raise
+    return load(path)  # another process published a newer bundle in the middle of this read
+
+
+def _read(folder: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, State], Dataset]:
+    """States and data that belong to a manifest, all checked."""
     try:
         _verify(folder, manifest["files"])
         arrays = load_file(folder / ARRAYS)

@@ -8,6 +8,7 @@
     │   ├── ParameterError              a parameter, option or name
     │   ├── UnknownIdError (LookupError)  an id that the log does not hold
     │   └── BundleError                 a bundle on disk that must not be used
+    ├── StorageError                    the disk is full or refuses: exit status 1
     ├── NotFittedError                  a model was asked before it was fitted: exit status 1
     ├── FetchError                      a download failed: exit status 1
     └── MissingExtraError (ImportError) an optional dependency is not installed: exit status 1
@@ -63,6 +64,10 @@ class UnknownIdError(InputError, LookupError):
 
 class BundleError(InputError):
     """A bundle is damaged, unsafe, or of a format that this version does not read."""
+
+
+class StorageError(RecsmithError):
+    """Something could not be written; what was there before is whole."""
 
 
 class NotFittedError(RecsmithError):

@@ -18,7 +18,7 @@ from recsmith.data.dataset import Dataset
 from recsmith.data.weighting import Weighting
 from recsmith.errors import DataError, NotFittedError, ParameterError
 from recsmith.protocols import Embedder, Monitor, Recommender
-from recsmith.topk import TopKBlock
+from recsmith.topk import LONG, TopKBlock
 from recsmith.types import FloatArray, IntArray, Queries, check_range, ragged_rows, ragged_take
 
 Ragged: TypeAlias = tuple[IntArray, IntArray]
@@ -29,6 +29,7 @@ DEFAULT_MEMORY_MB = 512
 _QUERY_BLOCK = 512  # rows and columns of one fused product: the scores stay in the cache
 _ITEM_BLOCK = 1024
 _MAX_CONCURRENT = 8  # score blocks that may be in memory at once
+_fallback_blocks = threading.BoundedSemaphore(_MAX_CONCURRENT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +131,8 @@ class Pipeline:
             candidates, filter_seen, _checked(exclude, n) if isinstance(exclude, tuple) else None
         )
         result = TopK.empty(n, k)
-        table = _item_table(self.model, candidates.include) if isinstance(self.model, Embedder) else None
+        fused = isinstance(self.model, Embedder) and k <= LONG
+        table = _item_table(self.model, candidates.include) if fused else None  # type: ignore[arg-type]
         done, counting = 0, threading.Lock()
 
         def block(rows: slice) -> None:
@@ -154,7 +156,7 @@ class Pipeline:
                     progress(done, n)
 
         size = self._rows_in_memory(candidates.width) if table is None else _QUERY_BLOCK
-        parallel.run(block, parallel.blocks(n, size), width=_MAX_CONCURRENT)
+        parallel.run(block, parallel.blocks(n, size), width=_MAX_CONCURRENT if table is None else None)
         return result
 
     def _check(self, queries: Queries, k: int) -> None:
@@ -186,7 +188,8 @@ class Pipeline:
             chosen = result.items[part_rows]
             hidden = hidden_by.rows(part, part_rows, chosen)
             best = TopKBlock(len(part), k)
-            _scored(self.fallback, self.weighting.queries(part), candidates, hidden, best)
+            with _fallback_blocks:
+                _scored(self.fallback, self.weighting.queries(part), candidates, hidden, best)
             filler = candidates.items(best.items)
             items = np.concatenate([chosen, filler], axis=1)
             order = np.argsort(items < 0, axis=1, kind="stable")[:, :k]

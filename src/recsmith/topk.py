@@ -9,9 +9,10 @@ import numpy as np
 from numba import njit
 
 from recsmith.errors import ParameterError
-from recsmith.types import FloatArray, IntArray
+from recsmith.types import FloatArray, IntArray, ragged_rows
 
 _SEGMENT = 64  # columns compared at once against the k-th best so far
+LONG = 512  # lists longer than this are sorted, not kept in order one by one
 
 
 class TopKBlock:
@@ -37,7 +38,23 @@ class TopKBlock:
         offsets, hidden
             Ragged rows of sorted columns that must not appear: row r owns ``hidden[offsets[r]:offsets[r + 1]]``.
         """
-        _update(chunk, first, offsets, hidden, self.items, self.scores)
+        if self.items.shape[1] <= LONG:
+            _update(chunk, first, offsets, hidden, self.items, self.scores)
+        else:
+            self._sort_in(chunk, first, offsets, hidden)
+
+    def _sort_in(self, chunk: FloatArray, first: int, offsets: IntArray, hidden: IntArray) -> None:
+        """As ``_update`` by one stable sort, where an insertion would take steps in proportion to k."""
+        rows, columns = ragged_rows(offsets), hidden - first
+        here = (columns >= 0) & (columns < chunk.shape[1])
+        chunk[rows[here], columns[here]] = -np.inf
+        scores = np.concatenate([self.scores, chunk], axis=1)
+        scores[np.isnan(scores)] = -np.inf
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : self.items.shape[1]]
+        new = np.arange(first, first + chunk.shape[1], dtype=np.int32)
+        items = np.concatenate([self.items, np.broadcast_to(new, chunk.shape)], axis=1)
+        self.scores = np.take_along_axis(scores, order, axis=1)
+        self.items = np.where(np.isneginf(self.scores), -1, np.take_along_axis(items, order, axis=1))
 
 
 @njit(cache=True, nogil=True)

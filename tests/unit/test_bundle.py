@@ -17,9 +17,18 @@ import polars as pl
 import pytest
 from tests.conftest import build
 
+from recsmith import bundle_format
 from recsmith.bundle import Bundle
+from recsmith.data.ids import IdMap
 from recsmith.data.weighting import Weighting
-from recsmith.errors import BundleError, DataError, NotFittedError, ParameterError, UnknownIdError
+from recsmith.errors import (
+    BundleError,
+    DataError,
+    NotFittedError,
+    ParameterError,
+    StorageError,
+    UnknownIdError,
+)
 from recsmith.experiment.train import as_bundle, load_bundle, train
 from recsmith.models.linear.ease import EASE
 from recsmith.models.registry import create
@@ -449,7 +458,7 @@ def fail_at(monkeypatch, owner, name, turn):
 def test_a_full_disk_leaves_the_old_bundle(bundle, folder, monkeypatch, owner, name, turn):
     with monkeypatch.context() as patch:
         fail_at(patch, owner, name, turn)
-        with pytest.raises(BundleError, match=r"could not be written to .*: No space left on device"):
+        with pytest.raises(StorageError, match=r"could not be written to .*: No space left on device"):
             bundle.with_info(tag="second").save(folder)
     assert load_bundle(folder).info["tag"] == "first"
     assert temporary(folder) == []
@@ -458,7 +467,7 @@ def test_a_full_disk_leaves_the_old_bundle(bundle, folder, monkeypatch, owner, n
 _SAVE_WITH_A_LIMIT = """
 import resource, sys
 import numpy as np
-from recsmith.errors import BundleError
+from recsmith.errors import StorageError
 from recsmith.experiment.train import load_bundle, train
 from tests.conftest import build
 
@@ -475,7 +484,7 @@ second = train(model, data)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
     second.save(path)
-except BundleError as error:
+except StorageError as error:
     print(error)
 assert load_bundle(path).info["tag"] == "first"
 """
@@ -548,3 +557,34 @@ def test_a_model_of_models_keeps_its_parts(bundle, tmp_path):
     loaded = load_bundle(as_bundle(pipeline, rated(), seed=1).save(tmp_path / "b"))
     assert loaded.pipeline.fallback.config.half_life == 2
     np.testing.assert_array_equal(loaded.pipeline.fallback.counts_, pipeline.fallback.counts_)
+
+
+def test_a_newer_bundle_published_while_one_is_read(bundle, tmp_path, monkeypatch):
+    """The reader has the old manifest and finds the new files: it takes the new bundle, whole."""
+    path = tmp_path / "b"
+    bundle.with_info(tag="old").save(path)
+    real, published = bundle_format._verify, []
+
+    def verify(folder, files):
+        if not published:
+            published.append(True)
+            train("popular", rated()).with_info(tag="new").save(path)
+        real(folder, files)
+
+    monkeypatch.setattr(bundle_format, "_verify", verify)
+    loaded = load_bundle(path)
+    assert (loaded.model_name, loaded.info["tag"]) == ("popular", "new")
+
+
+@pytest.mark.parametrize("name", ["ease", "ials"])
+def test_an_item_without_events_is_left_to_the_fallback(name):
+    data = rated()
+    catalogue = IdMap.of(data.items.ids, pl.Series(["unseen"]), kind="item")
+    wider = replace(
+        data, items=catalogue, item=catalogue.index(data.items.raw(data.item)), item_features=None
+    )
+    bundle = train(name, wider)
+    everything = bundle.recommend(["u0"], k=20)
+    last = everything.row(-1, named=True)
+    assert (last["item_id"], last["source"]) == ("unseen", "fallback:popular")
+    assert bundle.explain("u0", "unseen")["contribution"].fill_nan(0).sum() == 0

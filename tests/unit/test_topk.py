@@ -65,3 +65,25 @@ def test_more_wanted_than_there_are_and_no_rows():
 def test_k_of_none_is_refused():
     with pytest.raises(ParameterError, match="'k' parameter of TopKBlock must be >= 1"):
         TopKBlock(3, 0)
+
+
+@pytest.mark.parametrize("k", [600, 2000])
+def test_long_lists_are_ordered_like_short_ones(k):
+    rng = np.random.default_rng(3)
+    scores = rng.integers(0, 50, size=(3, 1500)).astype(np.float32)  # many ties
+    scores[1, ::7] = np.nan
+    offsets, hidden = np.array([0, 2, 2, 3]), np.array([4, 900, 1499], dtype=np.int32)
+    best = TopKBlock(3, k)
+    for first in (0, 700):
+        best.update(
+            np.ascontiguousarray(scores[:, first : first + 800 if first else 700]), first, offsets, hidden
+        )
+    for row in range(3):
+        allowed = [
+            j
+            for j in range(1500)
+            if not np.isnan(scores[row, j]) and j not in hidden[offsets[row] : offsets[row + 1]]
+        ]
+        expected = sorted(allowed, key=lambda j: (-scores[row, j], j))[:k]
+        assert best.items[row, : len(expected)].tolist() == expected
+        assert (best.items[row, len(expected) :] == -1).all()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recsmith.cli.options import Source, model_and_parameters
+from recsmith.cli.options import Source, fallback_of, model_and_parameters
 from recsmith.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Candidate:
     bundle: Path | None = None  #: where its parameters were read
 
 
-def candidate(text: str, settings: Mapping[str, Any], fallback: str | None = "popular") -> Candidate:
+def candidate(text: str, settings: Mapping[str, Any], fallback: str = "popular") -> Candidate:
     """A candidate from ``ease``, ``ease:reg=300,half_life=20`` or the path of a bundle.
 
     Of a bundle only model, parameters, weighting and fallback are taken, never what it learned: it may have been
@@ -52,13 +52,14 @@ def candidate(text: str, settings: Mapping[str, Any], fallback: str | None = "po
             k: v for k, v in manifest["weighting"].items() if k in WEIGHTING_PARAMETERS and k not in own
         }
         values = {**weighting, **manifest["model"]["config"], **settings}
-        fallback = None if other is None else other["name"]
-        extra = {} if other is None else {"fallback_parameters": other["config"]}
-        made = Candidate(text, name, lambda: make_pipeline(name, fallback=fallback, **extra, **values), path)
+        behind: dict[str, Any] = {"fallback": None}
+        if other is not None:
+            behind = {"fallback": other["name"], "fallback_parameters": other["config"]}
+        made = Candidate(text, name, lambda: make_pipeline(name, **behind, **values), path)
     else:
         name, parameters = model_and_parameters(text)
         values = {**parameters, **settings}
-        made = Candidate(text, name, lambda: make_pipeline(name, fallback=fallback, **values))
+        made = Candidate(text, name, lambda: make_pipeline(name, **fallback_of(fallback), **values))
     made.make()  # wrong parameters are told before anything is read
     return made
 

@@ -13,6 +13,7 @@ from recsmith.cli.console import Output, json_text, table
 from recsmith.cli.options import (
     Columns,
     DryRun,
+    Fallback,
     Items,
     Json,
     KCore,
@@ -48,7 +49,6 @@ _Split = Annotated[
 ]
 _Train = Annotated[str | None, typer.Option("--train", metavar="PATH", help="Train file of a fixed split.")]
 _Test = Annotated[str | None, typer.Option("--test", metavar="PATH", help="Test file of a fixed split.")]
-_Fallback = Annotated[str, typer.Option(help="Who answers where the model cannot: popular, or none.")]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Also write the JSON there.")]
 
 
@@ -63,9 +63,12 @@ def evaluate(
     k: Annotated[str, typer.Option("--k", "-k", help="Cut-offs.")] = "5,10,20",
     settings: Set = None,
     seed: Seed = 0,
-    fallback: _Fallback = "popular",
+    fallback: Fallback = "popular",
     fold_in_gap: Annotated[
         bool, typer.Option("--fold-in-gap", help="Also measure what answering without a refit costs.")
+    ] = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write the figures into the bundle and its model card.")
     ] = False,
     out: _Out = None,
     column: Columns = None,
@@ -88,13 +91,15 @@ def evaluate(
     """
     output = Output(as_json, quiet)
     cuts = cut_offs(k)
-    judged = candidate(model, parameters(settings), None if fallback == "none" else fallback)
+    judged = candidate(model, parameters(settings), fallback)
     source = Source(
         data=data or "", columns=column, names=names, unit=timestamp_unit, users=users, items=items, scale=scale,
         path=path, min_rating=min_rating, k_core=k_core,
     )  # fmt: skip
     question = Question(source=source, split=split, train=train, test=test)
     question.check()
+    if card and (judged.bundle is None or question.folds() > 1):
+        raise ParameterError("--card wants a bundle to write into, judged on one train and one test part.")
     if dry_run:
         _estimate(output, [judged], question, max(cuts))
         return
@@ -106,6 +111,8 @@ def evaluate(
     gap = _gap(output, judged, splits[0], seed) if fold_in_gap else None
     payload = _evaluation(judged, leaks, reports, gap)
     _write(out, payload)
+    if card:
+        _save_card(output, judged, reports[0], gap)
     shown = reports[0] if len(reports) == 1 else _folds_table(reports)
     output.show(payload, *(part for part in (shown, gap) if part is not None))
 
@@ -129,7 +136,7 @@ def compare(
         typer.Option("--set", "-s", metavar="MODEL.KEY=VALUE", help="A parameter of one model."),
     ] = None,
     seed: Seed = 0,
-    fallback: _Fallback = "popular",
+    fallback: Fallback = "popular",
     out: _Out = None,
     column: Columns = None,
     names: Names = None,
@@ -147,10 +154,9 @@ def compare(
     """Judge several models on one split: a leaderboard, and which differences are more than chance."""
     output = Output(as_json, quiet)
     cuts = _cuts_of(metric)
-    other = None if fallback == "none" else fallback
     own = _by_model(settings, models)
     contenders = [
-        candidate(text, own.get(text.partition(":")[0], {}), other) for text in dict.fromkeys(models)
+        candidate(text, own.get(text.partition(":")[0], {}), fallback) for text in dict.fromkeys(models)
     ]
     if baseline is not None and baseline not in models:
         raise ParameterError.unknown("model of this comparison", baseline, models)
@@ -250,6 +256,16 @@ def _gap(output: Output, one: Candidate, split: Split, seed: int) -> Any:
 
     with output.bars() as bars, bars.bar("fold-in gap"):
         return fold_in_gap(one.make, split, seed=seed)
+
+
+def _save_card(output: Output, one: Candidate, report: Report, gap: Any) -> None:
+    """Put the figures into the bundle; everything else of it stays."""
+    from recsmith.experiment.train import load_bundle
+
+    found = {"metrics": report.card()} | ({} if gap is None else {"fold_in_gap": gap.as_dict()})
+    if one.bundle is not None:
+        load_bundle(one.bundle).with_info(**found).save(one.bundle)
+        output.note(f"The figures stand in the model card of {one.bundle}.")
 
 
 def _evaluation(one: Candidate, leaks: Sequence[str], reports: Sequence[Report], gap: Any) -> dict[str, Any]:

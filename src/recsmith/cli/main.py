@@ -104,8 +104,8 @@ def _report(error: Exception, *, as_json: bool) -> int:
 
 def _words(error: Exception) -> tuple[str, int]:
     """A message for people, and the exit status."""
-    if isinstance(error, RecsmithError):  # a full disk is nobody's bad input, whatever raised it
-        return str(error), FAILED if isinstance(error.__cause__, OSError) else error.exit_status
+    if isinstance(error, RecsmithError):
+        return str(error), error.exit_status
     if isinstance(error, _USAGE_ERROR):
         return str(error.format_message()), BAD_INPUT  # type: ignore[attr-defined]
     if isinstance(error, MemoryError):

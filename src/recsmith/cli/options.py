@@ -230,10 +230,22 @@ def ids_of(text: str | None) -> list[str] | None:
     return found
 
 
+Fallback = Annotated[
+    str,
+    typer.Option(help="Who answers where the model cannot: popular, popular:half_life=14, or none."),
+]
+
+
 def model_and_parameters(text: str) -> tuple[str, dict[str, Any]]:
     """``ease`` or ``ease:reg=300,half_life=20``: a model's name and its parameters."""
     name, colon, rest = text.partition(":")
     return name.strip(), parameters(listed(rest), f"the model {text!r}") if colon else {}
+
+
+def fallback_of(text: str) -> dict[str, Any]:
+    """``popular``, ``popular:half_life=14`` or ``none`` as the arguments of ``make_pipeline``."""
+    name, values = model_and_parameters(text)
+    return {"fallback": None if name == "none" else name, "fallback_parameters": values}
 
 
 def _bounds(text: str) -> tuple[float, float]:

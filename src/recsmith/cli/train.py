@@ -12,6 +12,7 @@ from recsmith.cli.options import (
     Columns,
     Data,
     DryRun,
+    Fallback,
     Items,
     Json,
     KCore,
@@ -26,6 +27,7 @@ from recsmith.cli.options import (
     SourcePath,
     Unit,
     Users,
+    fallback_of,
     model_and_parameters,
     parameters,
 )
@@ -44,9 +46,7 @@ def train(
     ] = None,
     settings: Set = None,
     seed: Seed = 0,
-    fallback: Annotated[
-        str, typer.Option(help="Who answers where the model cannot: popular, or none.")
-    ] = "popular",
+    fallback: Fallback = "popular",
     column: Columns = None,
     names: Names = None,
     timestamp_unit: Unit = None,
@@ -70,7 +70,7 @@ def train(
     )  # fmt: skip
     name, own = model_and_parameters(model)
     wanted = own | parameters(settings)
-    pipeline = make_pipeline(name, fallback=None if fallback == "none" else fallback, **wanted)
+    pipeline = make_pipeline(name, **fallback_of(fallback), **wanted)
     if dry_run:
         from recsmith import estimate
         from recsmith.cli.sizes import show_estimate

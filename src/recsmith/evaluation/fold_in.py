@@ -67,7 +67,24 @@ class FoldInGap:
             "trained": plain(self.trained),
             "rows": [plain(row) for row in self.rows],
             "refit_pays_at": self.pays_at,
+            "words": list(self.words()),
         }
+
+    def words(self) -> tuple[str, ...]:
+        """The findings in sentences, as a model card says them."""
+        lines = [
+            f"On {self.split}, trained user vectors against fold-in of the same histories: {self.metric} "
+            f"{self.trained.refit:.4f} against {self.trained.fold_in:.4f}."
+        ]
+        lines += [
+            f"With {row.share_new:.0%} of the events new: fold-in {row.fold_in:.4f}, refit {row.refit:.4f}, "
+            f"gain of the refit {row.gain:+.4f} (95 % interval {row.interval.low:+.4f} to {row.interval.high:+.4f})."
+            for row in self.rows
+        ]
+        shares = ", ".join(f"{row.share_new:.0%}" for row in self.rows)
+        if self.pays_at is None:
+            return (*lines, f"No refit paid, by its interval, at the shares that were measured ({shares}).")
+        return (*lines, f"A refit pays, by its interval, from {self.pays_at:.0%} of new events on.")
 
     def __rich__(self) -> Table:
         from rich.table import Table

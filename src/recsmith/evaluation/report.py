@@ -105,6 +105,13 @@ class Report:
             }
         return result
 
+    def card(self) -> dict[str, Any]:
+        """The split and the figures with their intervals, as a bundle's model card shows them."""
+        figures = {
+            name: {"mean": mean, "interval": list(self.intervals[name])} for name, mean in self.means.items()
+        }
+        return {"split": self.split, "figures": figures}
+
     def __rich__(self) -> Table:
         from rich.table import Table
 

@@ -14,7 +14,7 @@ from recsmith.bundle import Bundle
 from recsmith.data.dataset import Dataset
 from recsmith.data.split import Split
 from recsmith.data.split_by_name import Splitter, validation
-from recsmith.evaluation import evaluate, leaderboard
+from recsmith.evaluation import evaluate, fold_in_gap, leaderboard
 from recsmith.evaluation.report import Report
 from recsmith.experiment.choose import Choice, Trial, choose
 from recsmith.experiment.train import as_bundle, make_pipeline
@@ -66,6 +66,9 @@ RATERS = (
     Entrant("user-knn", "user-knn", {"neighbors": (40, 100)}, _RATINGS),
     Entrant("biased-mf", "biased-mf", {"embedding_size": (50, 100), "reg": (0.08, 0.12)}),
 )
+
+
+_NEW_SHARES = (0.05, 0.1, 0.25)  # of the events, for the fold-in gap of the chosen model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,8 @@ def quickstart(data: Dataset, *, seed: int = 0, watch: Watch | None = None) -> Q
     best = choices[f"ranking/{chosen.label}"].best
     with show(f"{chosen.label} on all data") as monitor:
         bundle = as_bundle(_pipeline(chosen, best), data, seed=seed, monitor=monitor)
+    with show(f"{chosen.label}: fold-in against refit"):
+        gap = fold_in_gap(lambda: _pipeline(chosen, best), split, share_new=_NEW_SHARES, seed=seed)
     report = next(report for report in ranking if report.model == chosen.label)
     return Quickstart(
         data=data,
@@ -141,7 +146,7 @@ def quickstart(data: Dataset, *, seed: int = 0, watch: Watch | None = None) -> Q
         ranking=ranking,
         rating=rating,
         chosen=chosen.label,
-        bundle=bundle.with_info(metrics=_card_metrics(report)),
+        bundle=bundle.with_info(metrics=report.card(), fold_in_gap=gap.as_dict()),
     )
 
 
@@ -175,14 +180,6 @@ def _run(
 
 def _pipeline(entrant: Entrant, trial: Trial) -> Any:
     return make_pipeline(entrant.model, **trial.parameters)
-
-
-def _card_metrics(report: Report) -> dict[str, Any]:
-    """The figures as the model card shows them."""
-    figures = {
-        name: {"mean": mean, "interval": list(report.intervals[name])} for name, mean in report.means.items()
-    }
-    return {"split": report.split, "figures": figures}
 
 
 @contextmanager

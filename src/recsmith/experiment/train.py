@@ -58,6 +58,7 @@ def train(
     seed: int = 0,
     monitor: Monitor | None = None,
     fallback: str | None = "popular",
+    fallback_parameters: dict[str, Any] | None = None,
     **parameters: Any,
 ) -> Bundle:
     """Fit a registered model on a log.
@@ -74,6 +75,8 @@ def train(
         Is told of progress and may stop the fit.
     fallback
         The model that answers where this one has no evidence; None for none.
+    fallback_parameters
+        Its parameters: ``{"half_life": 14}`` makes popular forget.
     parameters
         Those of the model and of ``Weighting``.
 
@@ -82,7 +85,8 @@ def train(
     ParameterError, DataError
         Bad parameters, or a log that the model cannot learn from.
     """
-    return as_bundle(make_pipeline(model, fallback=fallback, **parameters), data, seed=seed, monitor=monitor)
+    pipeline = make_pipeline(model, fallback=fallback, fallback_parameters=fallback_parameters, **parameters)
+    return as_bundle(pipeline, data, seed=seed, monitor=monitor)
 
 
 def as_bundle(pipeline: Pipeline, data: Dataset, *, seed: int = 0, monitor: Monitor | None = None) -> Bundle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -349,3 +350,34 @@ def test_quickstart_on_movielens(cli, extra_data, tmp_path):
     assert len(found["answer"]["items"]) == 10
     assert found["answer"]["items"][0]["because"]
     assert cli("info", tmp_path / "bundle").status == 0
+
+
+def test_figures_go_into_the_model_card(cli, log, bundle, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(bundle, own)
+    before = cli("recommend", own, "--user", "u01", "--json").out
+    result = cli("evaluate", own, "--data", log, "--split", "leave-last-out", "--fold-in-gap", "--card")
+    assert result.status == 0, result.err
+    card = (own / "README.md").read_text()
+    assert "Split: leave-last-out" in card
+    assert "ndcg@10" in card
+    assert "With 5% of the events new: fold-in" in card
+    assert cli("recommend", own, "--user", "u01", "--json").out == before
+    assert cli("evaluate", "ease", "--data", log, "--card").status == 2
+
+
+def test_the_fallback_takes_parameters(cli, log, tmp_path):
+    made = cli(
+        "train", "ease", "--data", log, "--out", tmp_path / "b", "--fallback", "popular:half_life=3", "--json"
+    )
+    assert made.json["fallback"] == {"name": "popular", "config": {"half_life": 3.0}}
+    assert (
+        cli("train", "ease", "--data", log, "--out", tmp_path / "b", "--fallback", "popular:half=3").status
+        == 2
+    )
+    assert (
+        cli("train", "ease", "--data", log, "--out", tmp_path / "c", "--fallback", "none", "--json").json[
+            "fallback"
+        ]
+        is None
+    )

@@ -148,7 +148,7 @@ def test_folder_of_different_columns_is_refused(tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("e.csv", b"", "is empty"),
-        ("e.csv.gz", gzip.compress(b""), "is empty"),
+        ("e.csv.gz", gzip.compress(b"", mtime=0), "is empty"),
         ("h.csv", b"user_id,item_id\n", r"no row below its header \(user_id, item_id\)"),
         ("s.csv", b"user_id,item_id,rating\n1,2,3\n1,2\n", "line 3 has 2 values instead of 3: '1,2'"),
         ("l.csv", b"user_id,item_id\n1,2\n1,2,3\n", "line 3 has 3 values instead of 2: '1,2,3'"),

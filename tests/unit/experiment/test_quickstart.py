@@ -35,7 +35,13 @@ def test_a_first_run(few, data):
     found = quickstart(data, watch=watch)
     assert [report.model for report in found.ranking] == ["popular", "ease, recency"]
     assert [report.model for report in found.rating] == ["rating-baseline"]
-    assert labels == ["popular", "ease, recency", "rating-baseline", f"{found.chosen} on all data"]
+    assert labels == [
+        "popular",
+        "ease, recency",
+        "rating-baseline",
+        f"{found.chosen} on all data",
+        f"{found.chosen}: fold-in against refit",
+    ]
     values = {
         name: choice.best.value for name, choice in found.choices.items() if name.startswith("ranking/")
     }

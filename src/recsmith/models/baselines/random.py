@@ -39,8 +39,11 @@ class Random(BaseModel[RandomConfig]):
         self.check_fitted()
         columns = np.arange(self.n_items_) if items is None else items
         user = _mix(queries.users.astype(np.uint64) + np.uint64(self.key_))
-        cells = _mix(user[:, None] ^ _mix(columns.astype(np.uint64))[None, :])
-        return (cells >> np.uint64(40)).astype(np.float32) / np.float32(2**24)
+        item = _mix(columns.astype(np.uint64))
+        out = np.empty((len(user), len(item)), dtype=np.float32)
+        for row, key in zip(out, user, strict=True):  # a row at a time: the 64-bit cells stay small
+            row[:] = (_mix(key ^ item) >> np.uint64(40)) / np.float32(2**24)
+        return out
 
 
 def _mix(x: IntArray) -> IntArray:

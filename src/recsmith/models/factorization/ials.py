@@ -79,9 +79,12 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
         return self
 
     def embed_items(self) -> FloatArray:
-        """(n_items, embedding_size) float32."""
+        """(n_items, embedding_size) float32; NaN for an item without an event in the log."""
         self.check_fitted()
-        return self.item_factors_
+        known = np.any(self.item_factors_ != 0, axis=1)
+        if np.all(known):
+            return self.item_factors_
+        return np.where(known[:, None], self.item_factors_, np.float32(np.nan))
 
     def embed_queries(self, queries: Queries) -> FloatArray:
         """(n, embedding_size) float32: the trained vector where the history is the trained one, else fold-in."""

@@ -57,11 +57,15 @@ class EASE(BaseModel[EASEConfig]):
         p /= -p.diagonal()
         weights = p.astype(np.float32)
         np.fill_diagonal(weights, 0.0)
+        weights[:, data.item_counts() == 0] = np.nan  # nothing is known of them
         self.weights_ = weights
         return self
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """(n, n_items) float32: the history times the weights; NaN without a history."""
+        """(n, n_items) float32: the history times the weights.
+
+        NaN without a history, and for an item without an event in the log.
+        """
         self.check_fitted()
         return linear_scores(queries, self.weights_, items)
 
