@@ -57,7 +57,7 @@ class TopK:
         if got == wanted:
             return None
         if got == self.available[row]:
-            return f"{got} of {wanted}: only {got} items are left once seen and excluded ones are removed."
+            return f"{got} of {wanted}: nothing else is left once seen and excluded items are removed."
         return f"{got} of {wanted}: the model has no evidence for more, and no fallback gave any."
 
 

@@ -113,7 +113,7 @@ def test_an_empty_include_leaves_nothing(ranker):
     lists = ranker.recommend(ask([1], [0, 2]), 2, include=np.array([], dtype=np.int32))
     assert (lists.items == -1).all()
     assert lists.available.tolist() == [0, 0]
-    assert lists.reason(0) == "0 of 2: only 0 items are left once seen and excluded ones are removed."
+    assert lists.reason(0) == "0 of 2: nothing else is left once seen and excluded items are removed."
 
 
 def test_exclude_for_all(ranker):
@@ -146,7 +146,7 @@ def test_more_than_there_is_and_why(ranker):
     assert lists.items[0].tolist() == [3, 4, 5, -1, -1]
     assert np.isnan(lists.scores[0, 3:]).all()
     assert lists.sources[0].tolist() == [0, 0, 0, -1, -1]
-    assert lists.reason(0) == "3 of 5: only 3 items are left once seen and excluded ones are removed."
+    assert lists.reason(0) == "3 of 5: nothing else is left once seen and excluded items are removed."
     assert lists.reason(1) is None
 
 
@@ -173,7 +173,7 @@ def test_fallback_fills_a_list_without_repeating_it():
     lists = mixed.recommend(ask([5]), 4, include=[0, 1, 2, 5], exclude=(np.array([0, 1]), np.array([2])))
     assert lists.items.tolist() == [[1, 0, -1, -1]]
     assert lists.sources.tolist() == [[0, 1, -1, -1]]
-    assert lists.reason(0) == "2 of 4: only 2 items are left once seen and excluded ones are removed."
+    assert lists.reason(0) == "2 of 4: nothing else is left once seen and excluded items are removed."
 
 
 def test_equal_scores_go_to_the_smaller_item(ranker):

@@ -67,6 +67,9 @@ def evaluate(
     fold_in_gap: Annotated[
         bool, typer.Option("--fold-in-gap", help="Also measure what answering without a refit costs.")
     ] = False,
+    gap_metric: Annotated[
+        str | None, typer.Option(metavar="ndcg|rmse", help="Of the fold-in gap; else ndcg where it can.")
+    ] = None,
     card: Annotated[
         bool, typer.Option("--card", help="Write the figures into the bundle and its model card.")
     ] = False,
@@ -108,7 +111,7 @@ def evaluate(
     splits = question.splits()
     leaks = _leaks(output, splits)
     reports = [_judged(output, judged, part, cuts, seed) for part in splits]
-    gap = _gap(output, judged, splits[0], seed) if fold_in_gap else None
+    gap = _gap(output, judged, splits[0], seed, gap_metric) if fold_in_gap else None
     payload = _evaluation(judged, leaks, reports, gap)
     _write(out, payload)
     if card:
@@ -251,11 +254,11 @@ def _judged(output: Output, one: Candidate, split: Split, cuts: Sequence[int], s
         return judged(one.make(), split, name=one.label, ks=cuts, seed=seed, monitor=bar)
 
 
-def _gap(output: Output, one: Candidate, split: Split, seed: int) -> Any:
+def _gap(output: Output, one: Candidate, split: Split, seed: int, metric: str | None) -> Any:
     from recsmith.evaluation import fold_in_gap
 
     with output.bars() as bars, bars.bar("fold-in gap"):
-        return fold_in_gap(one.make, split, seed=seed)
+        return fold_in_gap(one.make, split, metric=metric, seed=seed)  # type: ignore[arg-type]
 
 
 def _save_card(output: Output, one: Candidate, report: Report, gap: Any) -> None:

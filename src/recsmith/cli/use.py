@@ -200,21 +200,20 @@ def _shown(found: dict[str, Any], explain: bool) -> list[Any]:
 
 
 def _list_table(title: str, records: list[dict[str, Any]], *, explained: bool) -> Any:
-    columns = ("rank", "item", "title", "score", "source", *(("because of",) if explained else ()))
-    rows = []
-    for r in records:
-        why = "; ".join(f"{b['title']} {b['contribution']:+.4f}" for b in r.get("because", ()))
-        rows.append(
-            (
-                r["rank"],
-                str(r["item_id"]),
-                r["title"],
-                r["score"],
-                r["source"],
-                *((why,) if explained else ()),
+    columns = ["rank", *_naming(records, "item_id"), "score", "source"]
+    shown = [{**r, "item": str(r["item_id"])} for r in records]
+    if explained:
+        columns.append("because of")
+        for r in shown:
+            r["because of"] = "; ".join(
+                f"{b['title']} {b['contribution']:+.4f}" for b in r.get("because", ())
             )
-        )
-    return table(title, columns, rows, numbers=("rank", "score"))
+    return table(title, columns, [tuple(r[c] for c in columns) for r in shown], numbers=("rank", "score"))
+
+
+def _naming(records: list[dict[str, Any]], key: str) -> tuple[str, ...]:
+    """The columns that name an item; a log without titles needs no second one."""
+    return ("item", "title") if any(str(r[key]) != r["title"] for r in records) else ("item",)
 
 
 def similar(
@@ -241,16 +240,13 @@ def similar(
         }
         for one, title in zip(asked, loaded.item_labels(asked), strict=True)
     ]
-    columns = ("rank", "item", "title", "similarity")
-    shown = [
-        table(
-            f"Like {one['title']}",
-            columns,
-            [(r["rank"], str(r["similar_id"]), r["title"], r["similarity"]) for r in one["similar"]],
-            numbers=("rank", "similarity"),
-        )
-        for one in found
-    ]
+    shown = []
+    for one in found:
+        columns = ("rank", *_naming(one["similar"], "similar_id"), "similarity")
+        rows = [
+            tuple({**r, "item": str(r["similar_id"])}[column] for column in columns) for r in one["similar"]
+        ]
+        shown.append(table(f"Like {one['title']}", columns, rows, numbers=("rank", "similarity")))
     Output(as_json, quiet).show({"bundle": str(bundle), "items": found}, *shown)
 
 

@@ -148,7 +148,7 @@ def test_recommend_among_some_items(cli, bundle, tmp_path):
     )
     found = result.json["lists"][0]
     assert [item["item_id"] for item in found["items"]] == ["i00"]
-    assert "only 1 items are left" in found["shorter_because"]
+    assert "nothing else is left" in found["shorter_because"]
 
 
 def test_recommend_for_a_history(cli, bundle):

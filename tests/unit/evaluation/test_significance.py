@@ -63,7 +63,7 @@ def test_interval_agrees_with_scipy():
     values = np.random.default_rng(7).exponential(1.0, 300)
     ours = intervals({"m": Sample.of_users(values)}, resamples=4000)["m"]
     theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=4000, method="percentile", rng=1
+        (values,), np.mean, n_resamples=4000, method="percentile", random_state=1
     ).confidence_interval
     np.testing.assert_allclose(ours, theirs, atol=0.01)
 
