@@ -52,11 +52,11 @@ class Weighting(Config):
             )
         if self.confidence == "raw":
             return data
+        if self.confidence == "ones" and data.matrix("ones").nnz == len(data):  # no pair occurs twice
+            return data if data.weight is None else replace(data, weight=None)
         pair = data.user.astype(np.int64) * data.n_items + data.item
         _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
         if self.confidence == "ones":
-            if len(counts) == len(pair):
-                return data if data.weight is None else replace(data, weight=None)
             return replace(data, weight=(1.0 / counts[inverse]).astype(np.float32))
         raw = np.ones(len(pair)) if data.weight is None else data.weight.astype(np.float64)
         total = np.bincount(inverse, weights=raw)

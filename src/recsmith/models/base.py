@@ -66,12 +66,19 @@ class BaseModel(Generic[C]):
         return State(arrays, values)
 
     def restore(self, state: State) -> Self:
-        """Take back what ``state`` gave."""
+        """Take back what ``state`` gave.
+
+        Raises
+        ------
+        LookupError, ValueError
+            Where a part is missing, or a sparse matrix points outside its shape.
+        """
         for name in self.learned:
             value = state.arrays[name] if name in state.arrays else state.values[name]
             if isinstance(value, dict) and "csr_shape" in value:
                 parts = tuple(state.arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
                 value = sparse.csr_array(parts, shape=tuple(value["csr_shape"]))
+                value.check_format(full_check=True)  # compiled loops trust its indices
             setattr(self, name, value)
         return self
 

@@ -13,6 +13,7 @@ from recsmith.models.baselines.rating_baseline import RatingBaseline
 from recsmith.models.neighbors.item_knn import ItemKNN, ItemKNNConfig
 from recsmith.models.neighbors.similarity import strongest
 from recsmith.models.neighbors.user_knn import UserKNN
+from recsmith.types import State
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +271,12 @@ def test_undamped_baseline_neighbours_are_those_of_surprise(official_fold):
     for model, known in ((by_item, 0.9359), (UserKNN(**recipe, neighbors=40), 0.9335)):
         mean = model.fit(train).predict(queries, rows, items).mean
         assert np.sqrt(np.mean((mean - truth) ** 2)) == pytest.approx(known, abs=6e-5)
+
+
+def test_a_state_that_points_outside_is_refused():
+    """Compiled loops trust the indices: a forged bundle must not get so far."""
+    model = ItemKNN().fit(build(["a", "a", "b", "b"], ["x", "y", "x", "y"]))
+    state = model.state()
+    forged = {**state.arrays, "votes_.indices": state.arrays["votes_.indices"] + 1000}
+    with pytest.raises(ValueError, match="indices"):
+        ItemKNN().restore(State(forged, state.values, state.parts))
