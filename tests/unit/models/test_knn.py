@@ -273,10 +273,9 @@ def test_undamped_baseline_neighbours_are_those_of_surprise(official_fold):
         assert np.sqrt(np.mean((mean - truth) ** 2)) == pytest.approx(known, abs=6e-5)
 
 
-def test_a_state_that_points_outside_is_refused():
+def test_a_state_that_points_outside_is_refused(log):
     """Compiled loops trust the indices: a forged bundle must not get so far."""
-    model = ItemKNN().fit(build(["a", "a", "b", "b"], ["x", "y", "x", "y"]))
-    state = model.state()
+    state = ItemKNN().fit(log).state()
     forged = {**state.arrays, "votes_.indices": state.arrays["votes_.indices"] + 1000}
     with pytest.raises(ValueError, match="indices"):
         ItemKNN().restore(State(forged, state.values, state.parts))
