@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help quickstart test lint format bench clean
+.PHONY: help quickstart test lowest newest lint format bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -13,6 +13,17 @@ quickstart: .venv/.installed  ## install, and run the main job on MovieLens-100K
 
 test: .venv/.installed-dev  ## every test, on all cores
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lowest: .venv/.created  ## every test with the oldest dependencies that pyproject.toml allows
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
+	$(BIN)/uv venv --quiet --clear --seed --python $(BIN)/python .venv/lowest
+	$(BIN)/uv pip install --quiet --python .venv/lowest --resolution lowest-direct --editable '.[dev]'
+	.venv/lowest/bin/python -m pytest -n auto --dist worksteal
+
+newest: .venv/.created  ## every test with the newest dependencies there are
+	$(BIN)/python -m venv --clear .venv/newest
+	.venv/newest/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev]'
+	.venv/newest/bin/python -m pytest -n auto --dist worksteal
 
 lint: .venv/.installed-dev  ## ruff and strict mypy
 	$(BIN)/ruff check .

@@ -23,9 +23,8 @@ from rich.table import Table
 import recsmith as rs
 from recsmith.data.dataset import Dataset
 from recsmith.data.schema import Log
-from recsmith.data.split import Split
-from recsmith.data.split_by_name import Splitter, parse, validation
-from recsmith.data.splitters import fixed
+from recsmith.data.split import Split, fixed
+from recsmith.data.split_by_name import Splitter, parse
 from recsmith.evaluation import evaluate
 from recsmith.evaluation.report import Report
 from recsmith.experiment.choose import choose
@@ -120,7 +119,7 @@ PROTOCOLS = {
 def ranking(splits: Sequence[Split], splitter: Splitter, entrants: Sequence[Entrant]) -> list[Any]:
     """Choose on ``splitter`` of the first split's train part, judge on every split, average."""
     rows = []
-    inner = validation(splits[0], splitter)
+    inner = splitter.split(splits[0].train)
     for entrant in entrants:
         best = choose(entrant.model, entrant.grid, inner, "ndcg@10", fixed=entrant.fixed).best.parameters
         reports = [
@@ -217,7 +216,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs") / "accuracy.json")
     options = parser.parse_args()
     wanted = options.protocols or [*PROTOCOLS, "ratings"]
-    data = rs.load("ml-100k", catalogue=False)
+    data = rs.load("ml-100k", keep_catalogue=False)
     results = {}
     for name, how in PROTOCOLS.items():
         if name in wanted:

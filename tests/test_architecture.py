@@ -15,7 +15,7 @@ ROOT = Path(recsmith.__file__).parent
 
 #: Each layer may import those before it, and itself.
 LAYERS = [
-    {"version", "errors", "types", "config", "parallel", "resources", "topk"},
+    {"version", "errors", "types", "config", "kernels", "parallel", "resources", "tables", "topk"},
     {"protocols"},
     {"data"},
     {"training"},

@@ -19,7 +19,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from recsmith.errors import BundleError, StorageError
 from recsmith.types import IntArray, State, check_range
 
 FORMAT = 1
+_ATTEMPTS = 10  # reads of a bundle that others replace meanwhile
 MANIFEST = "manifest.json"
 ARRAYS, SEEN, USERS, ITEMS, CARD = FILES = (
     "arrays.safetensors",
@@ -65,7 +67,8 @@ def save(target: Path, manifest: dict[str, Any], states: Mapping[str, State], da
         work = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         work.mkdir()
         _write(work, manifest, states, data)
-        _publish(work, target)
+        with _alone(target.parent):
+            _publish(work, target)
     except OSError as error:
         raise StorageError(
             f"The bundle could not be written to {target}: {error.strerror or error}. "
@@ -96,11 +99,12 @@ def _write(folder: Path, manifest: dict[str, Any], states: Mapping[str, State], 
 
 
 def _save_arrays(arrays: Mapping[str, Any], file: Path) -> None:
-    """Safetensors reports a full disk as an error of its own: it becomes an OSError here."""
+    """Safetensors reports a full disk as an error of its own, and lets nobody else read the file: not so here."""
     try:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file)
     except SafetensorError as error:
         raise OSError(str(error)) from error
+    file.chmod(file.parent.stat().st_mode & 0o666)
 
 
 def _save_table(table: pl.DataFrame, file: Path) -> None:
@@ -119,14 +123,27 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, State], Dataset]:
     BundleError
         Missing, cut short, changed, of a newer format, or holding a file that does not belong to it.
     """
-    folder = _located(path)
-    manifest = read_manifest(folder)
+    for attempt in range(1, _ATTEMPTS + 1):
+        before = _identity(path)
+        try:
+            folder = _located(path)
+            found = _read(folder, read_manifest(folder))
+        except BundleError:
+            if _identity(path) == before or attempt == _ATTEMPTS:
+                raise
+        else:
+            if _identity(path) == before:
+                return found
+    raise BundleError(f"{path} is replaced faster than it can be read. Try again.")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells the folder at ``path`` from one that another process publishes there; None between the two."""
     try:
-        return _read(folder, manifest)
-    except BundleError:
-        if read_manifest(_located(path)) == manifest:
-            raise
-    return load(path)  # another process published a newer bundle in the middle of this read
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _read(folder: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, State], Dataset]:
@@ -246,6 +263,20 @@ def _publish(work: Path, target: Path) -> None:
     shutil.rmtree(previous, ignore_errors=True)
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time publishes in a folder, where the file system has locks."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(ImportError, OSError):
+            from fcntl import LOCK_EX, flock
+
+            flock(handle, LOCK_EX)
+        yield
+    finally:
+        os.close(handle)  # and with it the lock
+
+
 def _located(path: Path) -> Path:
     """``path``, or the older bundle that a crash in the middle of a save left beside it."""
     previous = _previous(path.resolve())
@@ -264,9 +295,10 @@ def _verify(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
         if name not in files or not file.is_file():
             raise BundleError(f"{folder} is incomplete: {name} is missing. Restore a copy or train again.")
         found, wanted = _digest(file), files[name]
-        if found["bytes"] != wanted.get("bytes"):
+        if found["bytes"] < wanted.get("bytes", 0):
             raise BundleError(
-                f"{file} has {found['bytes']} bytes where {wanted.get('bytes')} were written: it was cut short."
+                f"{file} has {found['bytes']} bytes where {wanted['bytes']} were written: it was cut short. "
+                "Restore a copy or train again."
             )
         if found["sha256"] != wanted.get("sha256"):
             raise BundleError(

@@ -53,7 +53,7 @@ def calibrate() -> Rates:
             a @ a.T
 
     products(0)
-    tasks = range(2 * parallel.n_threads())
+    tasks = range(2 * min(parallel.n_threads(), parallel.cores()))
     gemm_seconds = _seconds(lambda: parallel.run(products, tasks))
     gemm = len(tasks) * 16 * 2.0 * 512 * 512 * 256 / gemm_seconds
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from recsmith.errors import ParameterError
 
 T = TypeVar("T")
+MOST = 1024  #: worker threads at most: more is a slip
 
 _worker = threading.local()  # ``inside`` is set in the threads of the pool
 _limit_lock = threading.Lock()
@@ -33,19 +34,26 @@ def n_threads() -> int:
     if _threads is not None:
         return _threads
     if wish := os.environ.get("RECSMITH_THREADS"):
-        if not wish.isdecimal() or int(wish) < 1:
-            raise ParameterError.of("the environment", "RECSMITH_THREADS", "a whole number >= 1", wish)
+        if not wish.isdecimal() or not 1 <= int(wish) <= MOST:
+            raise ParameterError.of(
+                "the environment", "RECSMITH_THREADS", f"a whole number from 1 to {MOST}", wish
+            )
         return int(wish)
+    return cores()
+
+
+def cores() -> int:
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def set_threads(count: int | None) -> None:
-    """Use ``count`` worker threads (>= 1) from now on; None goes back to the default."""
+    """Use ``count`` worker threads (1 to 1024) from now on; None goes back to the default."""
     global _threads
-    if count is not None and count < 1:
-        raise ParameterError.of("set_threads", "count", ">= 1, or None for the default", count)
+    if count is not None and not 1 <= count <= MOST:
+        raise ParameterError.of("set_threads", "count", f"from 1 to {MOST}, or None for the default", count)
     _threads = count
 
 

@@ -6,9 +6,9 @@ Order: larger score first, equal scores by smaller index. NaN and -inf never ent
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from recsmith.errors import ParameterError
+from recsmith.kernels import njit
 from recsmith.types import FloatArray, IntArray, ragged_rows
 
 _SEGMENT = 64  # columns compared at once against the k-th best so far

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from tests.conftest import build
 
 from recsmith.bundle import Bundle
 from recsmith.data.split_by_name import parse
 from recsmith.evaluation.answers import rank
 from recsmith.experiment.train import load_bundle, make_pipeline
 from recsmith.models.registry import MODELS, model_class
+from tests.conftest import build
 
 K = 10
 RANKING = [name for name in MODELS if hasattr(model_class(name), "score")]

@@ -130,6 +130,7 @@ def test_the_bundle_can_be_read_by_others(saved):
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(saved.stat().st_mode) == 0o777 & ~umask
+    assert {stat.S_IMODE(file.stat().st_mode) for file in saved.iterdir()} == {0o666 & ~umask}
 
 
 def test_the_card_says_what_it_is(saved):
@@ -305,6 +306,13 @@ def test_a_changed_byte(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
+    with pytest.raises(BundleError, match="was changed after it was written"):
+        load_bundle(folder)
+
+
+def test_a_longer_file_was_changed_and_not_cut(folder):
+    with (folder / "README.md").open("a") as card:
+        card.write("a remark")
     with pytest.raises(BundleError, match="was changed after it was written"):
         load_bundle(folder)
 
@@ -574,6 +582,38 @@ def test_a_newer_bundle_published_while_one_is_read(bundle, tmp_path, monkeypatc
     monkeypatch.setattr(bundle_format, "_verify", verify)
     loaded = load_bundle(path)
     assert (loaded.model_name, loaded.info["tag"]) == ("popular", "new")
+
+
+def test_a_bundle_that_never_rests_is_given_up(folder, monkeypatch):
+    times = iter(range(1000))
+    monkeypatch.setattr(bundle_format, "_identity", lambda path: (1, next(times)))
+    with pytest.raises(BundleError, match="replaced faster than it can be read"):
+        load_bundle(folder)
+
+
+_SAVES = """
+import sys
+from recsmith.experiment.train import load_bundle
+
+bundle = load_bundle(sys.argv[1]).with_info(tag=sys.argv[2])
+for _ in range(40):
+    bundle.save(sys.argv[3])
+"""
+
+
+def test_two_that_save_while_a_third_reads(bundle, folder, tmp_path):
+    busy = bundle.save(tmp_path / "busy")
+    writers = [
+        subprocess.Popen([sys.executable, "-c", _SAVES, folder, tag, busy], stderr=subprocess.PIPE, text=True)
+        for tag in ("one", "two")
+    ]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        seen.add(load_bundle(busy).info["tag"])
+    said = [writer.communicate(timeout=60)[1] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0], said
+    assert seen <= {"first", "one", "two"}
+    assert temporary(busy) == []
 
 
 @pytest.mark.parametrize("name", ["ease", "ials"])

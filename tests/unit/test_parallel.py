@@ -160,14 +160,14 @@ def test_settings(monkeypatch):
     assert parallel.n_threads() >= 1
 
 
-@pytest.mark.parametrize("count", [0, -1])
-def test_no_thread_is_refused(count):
-    with pytest.raises(ParameterError, match="set_threads must be >= 1"):
+@pytest.mark.parametrize("count", [0, -1, 1025])
+def test_no_thread_and_far_too_many_are_refused(count):
+    with pytest.raises(ParameterError, match="set_threads must be from 1 to 1024"):
         parallel.set_threads(count)
     assert parallel.n_threads() == 2
 
 
-@pytest.mark.parametrize("wish", ["0", "many", "-2", "1.5"])
+@pytest.mark.parametrize("wish", ["0", "many", "-2", "1.5", "10000"])
 def test_environment_that_is_no_number_is_refused(wish, monkeypatch):
     parallel.set_threads(None)
     monkeypatch.setenv("RECSMITH_THREADS", wish)

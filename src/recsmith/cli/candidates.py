@@ -95,8 +95,8 @@ class Question:
 
     def splits(self) -> list[Split]:
         """The splits: one, or one for each fold."""
+        from recsmith.data.split import fixed
         from recsmith.data.split_by_name import parse
-        from recsmith.data.splitters import fixed
 
         if self.train is None or self.test is None:
             return parse(self.split).split(self.source.load())

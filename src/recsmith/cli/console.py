@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from recsmith.tables import pairs, text_of
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
-
-_FOLDED = 10  # narrowest that a column of text may become
-_GAP = 2  # characters between columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,64 +101,12 @@ def _console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
-def table(
-    title: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    *,
-    numbers: Collection[str] = (),
-    whole: Collection[str] = (),
-) -> RenderableType:
-    """A titled table whose cells are shown as they are; on a terminal too narrow for it, a block for each row.
-
-    Parameters
-    ----------
-    numbers
-        Columns that are aligned to the right and never broken.
-    whole
-        Other columns that are never broken, however narrow the terminal.
-    """
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    cells = [[text_of(cell) for cell in row] for row in rows]
-    fixed = {*numbers, *whole}
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    least = sum(w if c in fixed else min(w, _FOLDED) for c, w in zip(columns, widths, strict=True))
-    if least + _GAP * len(columns) > _console().width:
-        blocks = [_pairs(dict(zip(columns, row, strict=True))) for row in cells]
-        return Group(Text(title, style="bold"), *blocks)
-    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in columns:
-        side: Literal["left", "right"] = "right" if column in numbers else "left"
-        made.add_column(column, justify=side, overflow="fold", no_wrap=column in fixed)
-    for row in cells:
-        made.add_row(*map(Text, row))
-    return Group(Text(title, style="bold"), made)
-
-
 def facts(title: str, values: Mapping[str, Any]) -> RenderableType:
     """Names and values, one a line."""
     from rich.console import Group
     from rich.text import Text
 
-    return Group(Text(title, style="bold"), _pairs({name: text_of(value) for name, value in values.items()}))
-
-
-def _pairs(values: Mapping[str, str]) -> RenderableType:
-    """Names and values with room below them."""
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    made.add_column(no_wrap=True)
-    made.add_column(overflow="fold")
-    for name, value in values.items():
-        made.add_row(Text(name), Text(value))
-    return Group(made, Text())
+    return Group(Text(title, style="bold"), pairs({name: text_of(value) for name, value in values.items()}))
 
 
 def heading(text: str) -> RenderableType:
@@ -173,21 +121,6 @@ def line(text: str) -> RenderableType:
     from rich.text import Text
 
     return Text(text)
-
-
-def text_of(value: Any) -> str:
-    """A cell: thousands separated, four digits of a fraction, nothing for None."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.4f}"
-    if isinstance(value, list | tuple):
-        return ", ".join(text_of(v) for v in value)
-    return str(value)
 
 
 def duration(seconds: float) -> str:
@@ -211,8 +144,9 @@ def megabytes(value: float | None) -> str:
 
 
 def json_text(payload: Any) -> str:
-    """JSON text; a number that JSON cannot hold becomes null."""
-    return json.dumps(_plain(payload), ensure_ascii=False, allow_nan=False)
+    """JSON text; a number that JSON cannot hold becomes null, a letter that standard output cannot an escape."""
+    plain = "utf" not in (sys.stdout.encoding or "").lower()
+    return json.dumps(_plain(payload), ensure_ascii=plain, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsmith.cli.console import Output, facts, line, table
-from recsmith.cli.options import (
-    Columns,
-    Items,
-    Json,
-    Names,
-    Quiet,
-    Scale,
-    Source,
-    SourcePath,
-    Unit,
-    Users,
-    pairs,
-)
+from recsmith.cli.console import Output, facts, line
+from recsmith.cli.options import Json, Quiet, Source, pairs, reads_log
 from recsmith.errors import ParameterError
+from recsmith.tables import Table
 
 if TYPE_CHECKING:
     from recsmith.data.schema import Log
@@ -43,7 +32,7 @@ def list_(as_json: Json = False) -> None:
         (r["name"], r["users"], r["items"], r["events"], _mb(r["size"]), r["cached"], r["licence"])
         for r in frame.iter_rows(named=True)
     ]
-    shown = table("Data sets", columns, rows, numbers=columns[1:5])
+    shown = Table("Data sets", columns, rows, numbers=columns[1:5])
     Output(as_json).show({"sources": frame.to_dicts()}, shown)
 
 
@@ -66,38 +55,23 @@ def fetch(
 
 
 @app.command()
+@reads_log(_Src, filters=False)
 def describe(
-    source: _Src,
-    column: Columns = None,
-    names: Names = None,
-    timestamp_unit: Unit = None,
-    users: Users = None,
-    items: Items = None,
-    scale: Scale = None,
-    path: SourcePath = None,
+    source: Source,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """What a log holds: sizes, density, time span, ratings, the busiest items and users."""
     from recsmith.cli.description import describe as description
 
-    given = Source(
-        data=source,
-        columns=column,
-        names=names,
-        unit=timestamp_unit,
-        users=users,
-        items=items,
-        scale=scale,
-        path=path,
-    )
-    found = description(given.log())
+    found = description(source.log())
     Output(as_json, quiet).show(found, *_described(found))
 
 
 @app.command()
+@reads_log(_Src, filters=False)
 def validate(
-    source: _Src,
+    source: Source,
     repair: Annotated[
         list[str] | None,
         typer.Option(
@@ -107,13 +81,6 @@ def validate(
     out: Annotated[
         Path | None, typer.Option(help="Where the repaired log goes: .csv, .parquet or .jsonl.")
     ] = None,
-    column: Columns = None,
-    names: Names = None,
-    timestamp_unit: Unit = None,
-    users: Users = None,
-    items: Items = None,
-    scale: Scale = None,
-    path: SourcePath = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -121,18 +88,8 @@ def validate(
     from recsmith.data import quality
 
     output = Output(as_json, quiet)
-    given = Source(
-        data=source,
-        columns=column,
-        names=names,
-        unit=timestamp_unit,
-        users=users,
-        items=items,
-        scale=scale,
-        path=path,
-    )
     settings = _repairs(repair, out)
-    log = given.log()
+    log = source.log()
     if not settings or out is None:
         report = quality.check(log)
     else:
@@ -147,22 +104,15 @@ def validate(
 
 
 def _repairs(texts: list[str] | None, out: Path | None) -> dict[str, Any]:
-    """The settings of ``quality.repair``."""
+    """The settings of ``quality.repair``, checked before the log is read."""
     if (texts is None) != (out is None):
         raise ParameterError("--repair and --out go together: the log that was given is never changed.")
-    from recsmith.data import quality
+    from recsmith.data.parameters import parameters_of
+    from recsmith.data.quality import repair
 
-    choices = {
-        "duplicates": get_args(quality.Duplicates),
-        "nulls": get_args(quality.Strictness),
-        "off_scale": get_args(quality.OffScale),
-        "bad_timestamps": get_args(quality.Strictness),
-    }
-    settings = pairs("--repair", texts or ())
-    for name in settings:
-        if name not in choices:
-            raise ParameterError.unknown("repair", name, choices)
-    return dict(settings)
+    settings: dict[str, Any] = dict(pairs("--repair", texts or ()))
+    parameters_of(repair).make("repair", **settings)
+    return settings
 
 
 def _sizes(log: Log) -> dict[str, Any]:
@@ -194,7 +144,7 @@ def _rating_table(ratings: list[dict[str, Any]] | None) -> Any:
         return None
     most = max(row["events"] for row in ratings)
     rows = [(f"{r['rating']:g}", r["events"], "#" * round(_BAR * r["events"] / most)) for r in ratings]
-    return table("Ratings", ("rating", "events", ""), rows, numbers=("rating", "events"))
+    return Table("Ratings", ("rating", "events", ""), rows, numbers=("rating", "events"))
 
 
 def _activity_table(found: dict[str, Any]) -> Any:
@@ -202,9 +152,9 @@ def _activity_table(found: dict[str, Any]) -> Any:
     kinds = ("user", "item")
     rows = [(kind, *found[f"events_per_{kind}"].values()) for kind in kinds]
     heads = ("events per", *(name.replace("_", " ") for name in found["events_per_user"]))
-    return table("Activity", heads, rows, numbers=heads[1:])
+    return Table("Activity", heads, rows, numbers=heads[1:])
 
 
 def _top_table(top: list[dict[str, Any]]) -> Any:
     rows = [(str(r["item_id"]), r["title"], r["events"]) for r in top]
-    return table("Busiest items", ("item", "title", "events"), rows, numbers=("events",))
+    return Table("Busiest items", ("item", "title", "events"), rows, numbers=("events",))

@@ -11,8 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from recsmith.cli.console import Output, facts, line, megabytes, text_of
+from recsmith.cli.console import Output, facts, line, megabytes
 from recsmith.cli.options import Json
+from recsmith.errors import FetchError
+from recsmith.tables import text_of
 from recsmith.version import __version__
 
 _LIBRARIES = (
@@ -71,8 +73,7 @@ def _version(distribution: str) -> str | None:
 def _cores() -> dict[str, int]:
     from recsmith import parallel
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"machine": os.cpu_count() or 1, "usable": usable, "threads": parallel.n_threads()}
+    return {"machine": os.cpu_count() or 1, "usable": parallel.cores(), "threads": parallel.n_threads()}
 
 
 def _blas() -> list[dict[str, Any]]:
@@ -94,13 +95,17 @@ def _memory() -> dict[str, float | None]:
 def _folders() -> dict[str, Any]:
     from recsmith.data.sources.fetch import cache_dir
 
-    cache = cache_dir()
-    size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) if cache.is_dir() else 0
+    try:
+        cache = cache_dir()
+    except FetchError:  # no home folder
+        cache = None
+    files = cache.rglob("*") if cache is not None and cache.is_dir() else ()
+    size = sum(f.stat().st_size for f in files if f.is_file())
     kernels = _kernel_folder()
     return {
-        "data": str(cache),
+        "data": None if cache is None else str(cache),
         "data_size_mb": round(size / 2**20, 1),
-        "data_writable": _writable(cache),
+        "data_writable": cache is not None and _writable(cache),
         "kernels": None if kernels is None else str(kernels),
         "kernels_writable": kernels is not None and _writable(kernels),
     }
@@ -108,10 +113,8 @@ def _folders() -> dict[str, Any]:
 
 def _kernel_folder() -> Path | None:
     """Where numba keeps compiled code; None where it found no place."""
-    try:
-        from recsmith import topk
-    except RuntimeError:  # numba: "no locator available"
-        return None
+    from recsmith import topk
+
     kernels = [
         value for value in vars(topk).values() if hasattr(value, "py_func") and hasattr(value, "stats")
     ]
@@ -174,11 +177,12 @@ def _warnings(report: dict[str, Any]) -> list[str]:
         (free is not None and free < _LITTLE_MEMORY_MB, f"Only {megabytes(free)} of memory are free."),
         (
             not folders["data_writable"],
-            f"{folders['data']} cannot be written: data sets cannot be fetched. Set RECSMITH_DATA_DIR.",
+            f"{folders['data'] or 'The home folder'} cannot be written: data sets cannot be fetched. "
+            "Set RECSMITH_DATA_DIR.",
         ),
         (
             not folders["kernels_writable"],
-            "Compiled code cannot be kept, so every start compiles again, for a minute or more. "
+            "Compiled code cannot be kept, so every start compiles what it uses again, for up to half a minute. "
             "Set NUMBA_CACHE_DIR to a folder that can be written.",
         ),
     )

@@ -9,36 +9,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsmith.cli.candidates import Candidate, Question, candidate
-from recsmith.cli.console import Output, json_text, table
+from recsmith.cli.console import Output, json_text
 from recsmith.cli.options import (
-    Columns,
     DryRun,
     Fallback,
-    Items,
     Json,
-    KCore,
-    MinRating,
-    Names,
     Quiet,
-    Scale,
     Seed,
     Set,
     Source,
-    SourcePath,
-    Unit,
-    Users,
     cut_offs,
     parameters,
+    reads_log,
 )
 from recsmith.errors import ParameterError
+from recsmith.tables import Table
 
 if TYPE_CHECKING:
     from recsmith.data.split import Split
     from recsmith.evaluation.report import Report
 
-_JudgedOn = Annotated[
-    str | None, typer.Option("--data", "-d", help="Data set, file or folder.", metavar="NAME|PATH")
-]
 _Split = Annotated[
     str,
     typer.Option(
@@ -52,11 +42,12 @@ _Test = Annotated[str | None, typer.Option("--test", metavar="PATH", help="Test 
 _Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Also write the JSON there.")]
 
 
+@reads_log(required=False)
 def evaluate(
     model: Annotated[
         str, typer.Argument(metavar="MODEL|BUNDLE", help="A model's name, or a bundle's folder.")
     ],
-    data: _JudgedOn = None,
+    source: Source,
     split: _Split = "user-time:0.2",
     train: _Train = None,
     test: _Test = None,
@@ -68,21 +59,13 @@ def evaluate(
         bool, typer.Option("--fold-in-gap", help="Also measure what answering without a refit costs.")
     ] = False,
     gap_metric: Annotated[
-        str | None, typer.Option(metavar="ndcg|rmse", help="Of the fold-in gap; else ndcg where it can.")
+        str | None,
+        typer.Option(metavar="METRIC", help="Of the fold-in gap; else ndcg@10 where it can, or rmse."),
     ] = None,
     card: Annotated[
         bool, typer.Option("--card", help="Write the figures into the bundle and its model card.")
     ] = False,
     out: _Out = None,
-    column: Columns = None,
-    names: Names = None,
-    timestamp_unit: Unit = None,
-    users: Users = None,
-    items: Items = None,
-    scale: Scale = None,
-    path: SourcePath = None,
-    min_rating: MinRating = None,
-    k_core: KCore = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -95,17 +78,18 @@ def evaluate(
     output = Output(as_json, quiet)
     cuts = cut_offs(k)
     judged = candidate(model, parameters(settings), fallback)
-    source = Source(
-        data=data or "", columns=column, names=names, unit=timestamp_unit, users=users, items=items, scale=scale,
-        path=path, min_rating=min_rating, k_core=k_core,
-    )  # fmt: skip
     question = Question(source=source, split=split, train=train, test=test)
     question.check()
     if card and (judged.bundle is None or question.folds() > 1):
         raise ParameterError("--card wants a bundle to write into, judged on one train and one test part.")
+    if card and settings:
+        raise ParameterError(
+            "--card and --set exclude one another: the card tells of the bundle's own parameters."
+        )
     if dry_run:
         _estimate(output, [judged], question, max(cuts))
         return
+    _check_out(out)
     if judged.bundle is not None:
         output.note(_refit_words(judged))
     splits = question.splits()
@@ -120,11 +104,12 @@ def evaluate(
     output.show(payload, *(part for part in (shown, gap) if part is not None))
 
 
+@reads_log(required=False)
 def compare(
     models: Annotated[
         list[str], typer.Argument(metavar="MODEL...", help="Names, bundles, or ease:reg=300,half_life=20.")
     ],
-    data: _JudgedOn = None,
+    source: Source,
     split: _Split = "user-time:0.2",
     train: _Train = None,
     test: _Test = None,
@@ -141,15 +126,6 @@ def compare(
     seed: Seed = 0,
     fallback: Fallback = "popular",
     out: _Out = None,
-    column: Columns = None,
-    names: Names = None,
-    timestamp_unit: Unit = None,
-    users: Users = None,
-    items: Items = None,
-    scale: Scale = None,
-    path: SourcePath = None,
-    min_rating: MinRating = None,
-    k_core: KCore = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -163,10 +139,6 @@ def compare(
     ]
     if baseline is not None and baseline not in models:
         raise ParameterError.unknown("model of this comparison", baseline, models)
-    source = Source(
-        data=data or "", columns=column, names=names, unit=timestamp_unit, users=users, items=items, scale=scale,
-        path=path, min_rating=min_rating, k_core=k_core,
-    )  # fmt: skip
     question = Question(source=source, split=split, train=train, test=test)
     question.check()
     if question.folds() > 1:
@@ -176,6 +148,7 @@ def compare(
     if dry_run:
         _estimate(output, contenders, question, max(cuts))
         return
+    _check_out(out)
     for one in contenders:
         if one.bundle is not None:
             output.note(_refit_words(one))
@@ -196,54 +169,15 @@ def _comparison(
     from recsmith.evaluation import leaderboard
 
     board = leaderboard(reports, metric)
-    tests = compared(reports, metric, baseline=baseline, seed=seed).as_dict() if len(reports) > 1 else None
+    tests = compared(reports, metric, baseline=baseline, seed=seed) if len(reports) > 1 else None
     payload = {
         "split": board.split,
         "metric": metric,
         "leaderboard": board.rows,
-        "comparison": tests,
+        "comparison": None if tests is None else tests.as_dict(),
         "reports": [report.as_dict() for report in reports],
     }
-    shown = [_board_table(board.rows, metric, f"{metric} on {board.split}: {len(reports[0]):,} users")]
-    return payload, shown if tests is None else [*shown, _tests_table(tests)]
-
-
-def _board_table(rows: Sequence[Mapping[str, Any]], metric: str, title: str) -> Any:
-    columns = ("", "model", metric, "95 %", "fit s", "ask s", "MB")
-    lines = [
-        (
-            row["rank"],
-            row["model"],
-            row[metric],
-            _between(row["low"], row["high"]),
-            _short(row["fit_seconds"], 2),
-            _short(row["answer_seconds"], 2),
-            _short(row["memory_mb"], 0),
-        )
-        for row in rows
-    ]
-    return table(title, columns, lines, numbers=(columns[0], *columns[2:]))
-
-
-def _tests_table(tests: Mapping[str, Any]) -> Any:
-    columns = ("model", "difference", "95 %", "p", "p (Holm)", "verdict")
-    lines = []
-    for row in tests["rows"]:
-        if row["difference_interval"] is None:
-            lines.append((row["model"], "", "", "", "", row["verdict"]))
-            continue
-        figures = (f"{row['difference']:+.4f}", _between(*row["difference_interval"]))
-        lines.append((row["model"], *figures, row["p"], row["p_corrected"], row["verdict"]))
-    title = f"Against {tests['reference']}: paired {tests['test']} test on the same users"
-    return table(title, columns, lines, numbers=columns[1:-1])
-
-
-def _between(low: float, high: float) -> str:
-    return f"{low:.3f} to {high:.3f}"
-
-
-def _short(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+    return payload, [part for part in (board, tests) if part is not None]
 
 
 def _judged(output: Output, one: Candidate, split: Split, cuts: Sequence[int], seed: int) -> Report:
@@ -258,7 +192,7 @@ def _gap(output: Output, one: Candidate, split: Split, seed: int, metric: str | 
     from recsmith.evaluation import fold_in_gap
 
     with output.bars() as bars, bars.bar("fold-in gap"):
-        return fold_in_gap(one.make, split, metric=metric, seed=seed)  # type: ignore[arg-type]
+        return fold_in_gap(one.make, split, metric=metric, seed=seed)
 
 
 def _save_card(output: Output, one: Candidate, report: Report, gap: Any) -> None:
@@ -295,7 +229,7 @@ def _over_folds(reports: Sequence[Report]) -> list[tuple[str, float, float]]:
 
 def _folds_table(reports: Sequence[Report]) -> Any:
     columns = ("metric", "mean", "std")
-    return table(
+    return Table(
         f"{reports[0].model}: {len(reports)} folds", columns, _over_folds(reports), numbers=columns[1:]
     )
 
@@ -355,6 +289,14 @@ def _estimate(output: Output, candidates: Sequence[Candidate], question: Questio
             work[f"{one.label}: fit{suffix}"] = estimate.of_fit(pipeline.model, shape)
             work[f"{one.label}: lists{suffix}"] = estimate.of_cost(lists)
     show_estimate(output, shape, work)
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse what cannot be written before hours of work."""
+    if out is not None:
+        from recsmith.cli.stream import check_folder
+
+        check_folder(out)
 
 
 def _write(out: Path | None, payload: Mapping[str, Any]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -69,21 +71,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as error:
-        if isinstance(error, OSError) and not _can_flush():
+        lost = isinstance(error, OSError) and not _can_flush()
+        if lost:
             _forget_stdout()
         if os.environ.get("RECSMITH_DEBUG"):
             import traceback
 
             traceback.print_exc()
-        return _report(error, as_json="--json" in given)
+        return _report(error, as_json="--json" in given and not lost)
     if status == INTERRUPTED:
         print("Stopped. Nothing was left half-written.", file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 
 def run() -> None:
-    """The entry point of the ``recsmith`` command."""
-    sys.exit(main())
+    """The entry point of the ``recsmith`` command: a process that is told to end cleans up as with Ctrl-C."""
+    received: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup's wish is kept
+            signal.signal(number, stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an id that the encoding has no letters for
+    status = main()
+    sys.exit(128 + received[0] if received and status == INTERRUPTED else status)
 
 
 def _report(error: Exception, *, as_json: bool) -> int:
@@ -96,9 +113,12 @@ def _report(error: Exception, *, as_json: bool) -> int:
         from recsmith.cli.console import json_text
 
         kind = "UsageError" if isinstance(error, _USAGE_ERROR) else type(error).__name__
-        print(json_text({"error": {"type": kind, "message": message}}))
-    else:
-        print(f"Error: {message}", file=sys.stderr)
+        try:
+            print(json_text({"error": {"type": kind, "message": message}}), flush=True)
+            return status
+        except OSError:  # standard output takes nothing
+            _forget_stdout()
+    print(f"Error: {message}", file=sys.stderr)
     return status
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -82,18 +84,18 @@ SourcePath = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where a log comes from and how it is read, as the options said it."""
+    """Where a log comes from and how it is read: the options of every verb that reads one, see ``reads_log``."""
 
-    data: str
-    columns: Sequence[str] | None = None
-    names: str | None = None
-    unit: str | None = None
-    users: str | None = None
-    items: str | None = None
-    scale: str | None = None
-    path: str | None = None
-    min_rating: float | None = None
-    k_core: int | None = None
+    data: Data
+    column: Columns = None
+    names: Names = None
+    timestamp_unit: Unit = None
+    users: Users = None
+    items: Items = None
+    scale: Scale = None
+    path: SourcePath = None
+    min_rating: MinRating = None
+    k_core: KCore = None
 
     def options(self) -> dict[str, Any]:
         """Options of ``load_log``, only those that were given.
@@ -103,13 +105,13 @@ class Source:
         ParameterError
             Text that is not of the form wanted.
         """
-        if self.columns and self.names:
+        if self.column and self.names:
             raise ParameterError(
                 "--column and --names exclude one another: --names gives the names of all columns."
             )
         given: dict[str, Any] = {
-            "columns": pairs("--column", self.columns) if self.columns else None,
-            "timestamp_unit": self.unit,
+            "columns": pairs("--column", self.column) if self.column else None,
+            "timestamp_unit": self.timestamp_unit,
             "users": self.users,
             "items": self.items,
             "rating_scale": None if self.scale is None else _bounds(self.scale),
@@ -136,10 +138,54 @@ class Source:
         return data if self.k_core is None else k_core(data, self.k_core, self.k_core)
 
     def shape(self) -> Shape:
-        """The size of the log, reading as little of it as possible; filters are not applied."""
+        """The size of the log, reading as little of it as possible; all of it where a filter was asked for."""
         from recsmith.cli.sizes import shape_of
 
+        if self.min_rating is not None or self.k_core is not None:
+            return self.load().shape
         return shape_of(self.data, self.options())
+
+
+def reads_log(
+    data: Any = Data, *, required: bool = True, filters: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb the fields of ``Source`` as options; they reach it as its one parameter ``source``.
+
+    Parameters
+    ----------
+    data
+        How the log is named: an ``Annotated`` argument or option.
+    required
+        Whether it must be; if not, ``source.data`` may be empty.
+    filters
+        Whether the verb also takes the filters ``--min-rating`` and ``--k-core``.
+    """
+    hints = get_type_hints(Source, include_extras=True) | {"data": data}
+    defaults = {
+        f.name: f.default for f in fields(Source) if filters or f.name not in ("min_rating", "k_core")
+    }
+    defaults["data"] = Parameter.empty if required else ""
+    options = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+        for name, default in defaults.items()
+    ]
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        own = signature(verb, eval_str=True)
+        parameters = []
+        for parameter in own.parameters.values():
+            own_one = [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
+            parameters += options if parameter.name == "source" else own_one
+
+        @wraps(verb)
+        def run(**given: Any) -> None:
+            verb(source=Source(**{name: given.pop(name) for name in defaults}), **given)
+
+        run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
 
 
 def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

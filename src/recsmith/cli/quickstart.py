@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsmith.cli.console import Output, duration, heading, json_text, line, megabytes, table
+from recsmith.cli.console import Output, duration, heading, json_text, line, megabytes
 from recsmith.cli.options import DryRun, Json, Quiet, Seed, Source, SourcePath
+from recsmith.cli.use import titled
+from recsmith.tables import Table
 
 if TYPE_CHECKING:
     from recsmith.bundle import Bundle
@@ -99,9 +101,12 @@ def _quality_words(report: Any) -> str:
 
 def _boards(found: Quickstart) -> list[Any]:
     """The two leaderboards."""
-    parts = [_ranking_board(found)]
+    judged_on = f"{len(found.ranking[0]):,} users, test part of {found.split.name}"
+    lists = {"ndcg@10": "NDCG@10", "precision@10": "P@10", "recall@10": "R@10"}
+    title = f"Lists: {judged_on} (* chosen on validation)"
+    parts = [_board(title, found.ranking, lists, "recommend", found.chosen)]
     if found.rating:
-        parts.append(_rating_board(found))
+        parts.append(_board("Ratings", found.rating, {"rmse": "RMSE", "mae": "MAE"}, "predict"))
     best = found.choices[f"ranking/{found.chosen}"].best
     chosen = ", ".join(f"{name}={value}" for name, value in best.parameters.items())
     parts.append(
@@ -110,53 +115,28 @@ def _boards(found: Quickstart) -> list[Any]:
     return parts
 
 
-def _ranking_board(found: Quickstart) -> Any:
+def _board(
+    title: str, reports: Sequence[Report], shown: Mapping[str, str], step: str, chosen: str = ""
+) -> Any:
+    """Reports by the first metric of ``shown`` (metric -> heading), which has its interval beside it."""
     from recsmith.evaluation.report import better_first
 
-    columns = ("", "model", "NDCG@10", "95 %", "P@10", "R@10", "fit s", "ask s")
-    rows = [
-        (
-            f"{rank}*" if report.model == found.chosen else f"{rank} ",
-            report.model,
-            report.means["ndcg@10"],
-            _interval(report, "ndcg@10"),
-            report.means["precision@10"],
-            report.means["recall@10"],
-            *_times(report, "recommend"),
+    first, *others = shown
+    rows = []
+    for rank, report in enumerate(better_first(reports, first), start=1):
+        low, high = report.intervals[first]
+        rows.append(
+            (
+                f"{rank}{'*' if report.model == chosen else ' '}",
+                report.model,
+                report.means[first],
+                f"{low:.3f} to {high:.3f}",
+                *(report.means[metric] for metric in others),
+                *(f"{report.seconds[part]:.2f}" for part in ("fit", step)),
+            )
         )
-        for rank, report in enumerate(better_first(found.ranking, "ndcg@10"), start=1)
-    ]
-    title = (
-        f"Lists: {len(found.ranking[0]):,} users, test part of {found.split.name} (* chosen on validation)"
-    )
-    return table(title, columns, rows, numbers=(columns[0], *columns[2:]), whole=("model",))
-
-
-def _rating_board(found: Quickstart) -> Any:
-    from recsmith.evaluation.report import better_first
-
-    columns = ("", "model", "RMSE", "95 %", "MAE", "fit s", "ask s")
-    rows = [
-        (
-            f"{rank} ",
-            report.model,
-            report.means["rmse"],
-            _interval(report, "rmse"),
-            report.means["mae"],
-            *_times(report, "predict"),
-        )
-        for rank, report in enumerate(better_first(found.rating, "rmse"), start=1)
-    ]
-    return table("Ratings", columns, rows, numbers=(columns[0], *columns[2:]), whole=("model",))
-
-
-def _interval(report: Report, metric: str) -> str:
-    low, high = report.intervals[metric]
-    return f"{low:.3f} to {high:.3f}"
-
-
-def _times(report: Report, step: str) -> tuple[str, str]:
-    return f"{report.seconds['fit']:.2f}", f"{report.seconds[step]:.2f}"
+    columns = ("", "model", shown[first], "95 %", *(shown[m] for m in others), "fit s", "ask s")
+    return Table(title, columns, rows, numbers=(columns[0], *columns[2:]), whole=("model",))
 
 
 def _answer(bundle: Bundle, user: Any) -> dict[str, Any]:
@@ -164,14 +144,14 @@ def _answer(bundle: Bundle, user: Any) -> dict[str, Any]:
     from recsmith.protocols import Explainer
 
     history = bundle.history(user)
-    history = history.with_columns(bundle.item_labels(history["item_id"]).alias("title")).tail(_SHOWN)
+    history = titled(bundle, history).tail(_SHOWN)
     lists = bundle.recommend([user], _SHOWN)
-    lists = lists.with_columns(bundle.item_labels(lists["item_id"]).alias("title"))
+    lists = titled(bundle, lists)
     items = lists.select("rank", "item_id", "title", "score", "source").to_dicts()
     if isinstance(bundle.pipeline.model, Explainer):
         for item in items[:_EXPLAINED]:
             reasons = bundle.explain(user, item["item_id"]).head(_REASONS)
-            reasons = reasons.with_columns(bundle.item_labels(reasons["item_id"]).alias("title"))
+            reasons = titled(bundle, reasons)
             item["because"] = reasons.to_dicts()
     return {"user_id": user, "history": history.to_dicts(), "items": items}
 
@@ -188,7 +168,7 @@ def _answer_tables(answer: dict[str, Any]) -> list[Any]:
     return [
         heading(f"User {answer['user_id']}, the latest {len(answer['history'])} of the history"),
         line(liked),
-        table("Recommended", columns, rows, numbers=("rank", "score")),
+        Table("Recommended", columns, rows, numbers=("rank", "score")),
     ]
 
 

@@ -60,12 +60,7 @@ def _registered(source: str) -> Shape | None:
     name = source.partition(":")[0]
     if name not in SOURCES:
         return None
-    if name == "synthetic":
-        from recsmith.data.sources.synthetic import parse
-
-        world = parse(source)
-        return Shape(world.n_users, world.n_items, world.n_events)
-    about = import_module(SOURCES[name].partition(":")[0]).about(name)
+    about = import_module(SOURCES[name].partition(":")[0]).about(source)
     sizes = [about[key] for key in ("users", "items", "events")]
     return None if None in sizes else Shape(*sizes)
 
@@ -121,4 +116,4 @@ def show_estimate(output: Output, shape: Shape, work: Mapping[str, Estimate]) ->
     lines |= {name: f"about {duration(e.seconds)}, {megabytes(e.memory_mb)}" for name, e in work.items()}
     lines["in all"] = f"about {duration(seconds)}, {megabytes(memory)} of memory"
     lines["memory free"] = megabytes(available) + ("" if fits else ": this does not fit")
-    output.show(payload, facts("Dry run: nothing was read but the size of the log", lines))
+    output.show(payload, facts("Dry run: nothing was fitted and nothing written", lines))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recsmith.errors import ParameterError
+from recsmith.errors import ParameterError, StorageError
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -24,11 +24,29 @@ def check_target(path: Path) -> None:
     ------
     ParameterError
         Another suffix than .parquet, .csv or .jsonl, or a folder.
+    StorageError
+        See ``check_folder``.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ParameterError.of("the output", "out", f"a file that ends in {', '.join(SUFFIXES)}", str(path))
     if path.is_dir():
         raise ParameterError.of("the output", "out", "a file, not a folder", str(path))
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a place where nothing can be written, before the work.
+
+    Raises
+    ------
+    StorageError
+        The folder, or the nearest one above that exists, is none or must not be written.
+    """
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise StorageError(f"{path} cannot be written: {above} is a file, not a folder. Choose another path.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise StorageError(f"{path} cannot be written: no permission for {above}. Choose another path.")
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,27 +10,18 @@ import typer
 
 from recsmith.cli.console import Output, duration, facts, megabytes
 from recsmith.cli.options import (
-    Columns,
-    Data,
     DryRun,
     Fallback,
-    Items,
     Json,
-    KCore,
-    MinRating,
     Model,
-    Names,
     Quiet,
-    Scale,
     Seed,
     Set,
     Source,
-    SourcePath,
-    Unit,
-    Users,
     fallback_of,
     model_and_parameters,
     parameters,
+    reads_log,
 )
 from recsmith.errors import BundleError, ParameterError
 
@@ -38,24 +30,16 @@ if TYPE_CHECKING:
     from recsmith.estimate import Estimate
 
 
+@reads_log()
 def train(
     model: Model,
-    data: Data,
+    source: Source,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="BUNDLE", help="Where the bundle goes.")
     ] = None,
     settings: Set = None,
     seed: Seed = 0,
     fallback: Fallback = "popular",
-    column: Columns = None,
-    names: Names = None,
-    timestamp_unit: Unit = None,
-    users: Users = None,
-    items: Items = None,
-    scale: Scale = None,
-    path: SourcePath = None,
-    min_rating: MinRating = None,
-    k_core: KCore = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -64,10 +48,6 @@ def train(
     from recsmith.experiment.train import as_bundle, make_pipeline
 
     output = Output(as_json, quiet)
-    source = Source(
-        data=data, columns=column, names=names, unit=timestamp_unit, users=users, items=items, scale=scale,
-        path=path, min_rating=min_rating, k_core=k_core,
-    )  # fmt: skip
     name, own = model_and_parameters(model)
     wanted = own | parameters(settings)
     pipeline = make_pipeline(name, **fallback_of(fallback), **wanted)
@@ -98,6 +78,9 @@ def checked_target(out: Path | None) -> Path:
         raise ParameterError("Say where the bundle goes: --out bundles/NAME (or --dry-run to fit nothing).")
     if out.exists() and not (out / MANIFEST).is_file():
         raise BundleError(f"{out} exists and is not a bundle. Choose another path or move it away.")
+    from recsmith.cli.stream import check_folder
+
+    check_folder(out)
     return out
 
 
@@ -124,7 +107,9 @@ def _say(output: Output, bundle: Bundle, target: Path, expected: Estimate) -> No
             "fallback": bundle.fallback_name or "none",
             "time": f"{duration(used)} (expected {duration(expected.seconds)})",
             "peak memory": f"{megabytes(peak)} (expected {megabytes(expected.memory_mb)})",
-            "next": f"recsmith recommend {target} --user {bundle.data.users.ids[0]}",
+            "next": shlex.join(
+                ["recsmith", "recommend", str(target), "--user", str(bundle.data.users.ids[0])]
+            ),
         },
     )
     output.show(payload, shown)

@@ -1,4 +1,4 @@
-"""``recsmith recommend``, ``similar`` and ``info``: what a bundle answers."""
+"""``recsmith recommend``, ``similar``, ``predict`` and ``info``: what a bundle answers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recsmith.cli.console import Output, facts, line, megabytes, table, text_of
+from recsmith.cli.console import Output, facts, line, megabytes
 from recsmith.cli.options import DryRun, Json, Quiet, ids_of, listed
-from recsmith.errors import ParameterError
+from recsmith.errors import ParameterError, UnknownIdError
+from recsmith.tables import Table, text_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,8 +62,8 @@ def recommend(
     _check_orders(loaded)
     choice: dict[str, Any] = {
         "filter_seen": not include_seen,
-        "items": ids_of(items),
-        "exclude": ids_of(exclude),
+        "items": _known_ids(loaded, items),
+        "exclude": _known_ids(loaded, exclude),
     }
     if everybody:
         _everybody(output, loaded, k, out or Path(), choice)
@@ -99,6 +100,18 @@ def _check_request(
         from recsmith.cli.stream import check_target
 
         check_target(out)
+
+
+def _known_ids(bundle: Bundle, text: str | None) -> list[str] | None:
+    """Item ids that the bundle knows; a lone one that it does not may be meant as the name of a file."""
+    ids = ids_of(text)
+    try:
+        bundle.data.items.require(ids or [])
+    except UnknownIdError as error:
+        if ids != [text]:
+            raise
+        raise UnknownIdError(f"{error} Nor is there a file of that name.") from None
+    return ids
 
 
 def _check_orders(bundle: Bundle) -> None:
@@ -178,14 +191,18 @@ def _one_list(bundle: Bundle, user: str, k: int, choice: dict[str, Any], explain
 
 def _records(bundle: Bundle, frame: pl.DataFrame) -> list[dict[str, Any]]:
     """Rows ``item_id, title, score, rank, source`` of a list."""
-    titled = frame.with_columns(bundle.item_labels(frame["item_id"]).alias("title"))
-    return titled.select("rank", "item_id", "title", "score", "source").to_dicts()
+    return titled(bundle, frame).select("rank", "item_id", "title", "score", "source").to_dicts()
+
+
+def titled(bundle: Bundle, frame: pl.DataFrame, key: str = "item_id") -> pl.DataFrame:
+    """The frame with a column ``title``."""
+    return frame.with_columns(bundle.item_labels(frame[key]).alias("title"))
 
 
 def _because(bundle: Bundle, user: str, record: dict[str, Any]) -> list[dict[str, Any]]:
     """The events of the history that added most to a score."""
     top = bundle.explain(user, record["item_id"]).head(_REASONS)
-    top = top.with_columns(bundle.item_labels(top["item_id"]).alias("title"))
+    top = titled(bundle, top)
     return top.select("item_id", "title", "contribution").to_dicts()
 
 
@@ -208,7 +225,7 @@ def _list_table(title: str, records: list[dict[str, Any]], *, explained: bool) -
             r["because of"] = "; ".join(
                 f"{b['title']} {b['contribution']:+.4f}" for b in r.get("because", ())
             )
-    return table(title, columns, [tuple(r[c] for c in columns) for r in shown], numbers=("rank", "score"))
+    return Table(title, columns, [tuple(r[c] for c in columns) for r in shown], numbers=("rank", "score"))
 
 
 def _naming(records: list[dict[str, Any]], key: str) -> tuple[str, ...]:
@@ -228,7 +245,7 @@ def similar(
 
     loaded = load_bundle(bundle)
     frame = loaded.similar(item, k)
-    frame = frame.with_columns(loaded.item_labels(frame["similar_id"]).alias("title"))
+    frame = titled(loaded, frame, "similar_id")
     asked = loaded.data.items.raw(loaded.data.items.require(item))
     found = [
         {
@@ -246,7 +263,7 @@ def similar(
         rows = [
             tuple({**r, "item": str(r["similar_id"])}[column] for column in columns) for r in one["similar"]
         ]
-        shown.append(table(f"Like {one['title']}", columns, rows, numbers=("rank", "similarity")))
+        shown.append(Table(f"Like {one['title']}", columns, rows, numbers=("rank", "similarity")))
     Output(as_json, quiet).show({"bundle": str(bundle), "items": found}, *shown)
 
 
@@ -263,14 +280,21 @@ def predict(
     loaded = load_bundle(bundle)
     pairs = [(one, other) for one in user for other in item]
     frame = loaded.predict([one for one, _ in pairs], [other for _, other in pairs])
-    frame = frame.with_columns(loaded.item_labels(frame["item_id"]).alias("title"))
+    frame = titled(loaded, frame)
     found = frame.select("user_id", "item_id", "title", "rating", "std").to_dicts()
     columns = ("user", "item", "title", "rating", "std")
     rows = [tuple(record.values()) for record in found]
     low, high = loaded.data.rating_scale or (None, None)
     title = "Predicted ratings" if low is None else f"Predicted ratings, on a scale of {low:g} to {high:g}"
-    shown = table(title, columns, rows, numbers=("rating", "std"))
-    Output(as_json, quiet).show({"bundle": str(bundle), "predictions": found}, shown)
+    shown: list[Any] = [Table(title, columns, rows, numbers=("rating", "std"))]
+    unknown = {
+        "users": [one for one in user if loaded.data.users.index([one])[0] < 0],
+        "items": [one for one in item if loaded.data.items.index([one])[0] < 0],
+    }
+    if any(unknown.values()):
+        names = "; ".join(f"{kind} {', '.join(ids)}" for kind, ids in unknown.items() if ids)
+        shown.append(line(f"Not known to this bundle, so rated by averages: {names}."))
+    Output(as_json, quiet).show({"bundle": str(bundle), "predictions": found, "unknown": unknown}, *shown)
 
 
 def info(
@@ -309,12 +333,12 @@ def _info_tables(path: Path, bundle: Bundle, manifest: dict[str, Any], sizes: di
     figures = {name: value for name, value in bundle.info.items() if not isinstance(value, dict | list)}
     entries |= {name.replace("_", " "): text_of(value) for name, value in figures.items()}
     parts = [facts(f"Bundle {path}", entries)]
-    parts.append(table("Files", ("file", "bytes"), list(sizes.items()), numbers=("bytes",)))
+    parts.append(Table("Files", ("file", "bytes"), list(sizes.items()), numbers=("bytes",)))
     metrics = (bundle.info.get("metrics") or {}).get("figures", {})
     if metrics:
         rows = [(name, row["mean"], _between(row.get("interval"))) for name, row in metrics.items()]
         parts.append(
-            table("Measured on held-out data", ("metric", "value", "95 % interval"), rows, numbers=("value",))
+            Table("Measured on held-out data", ("metric", "value", "95 % interval"), rows, numbers=("value",))
         )
     return parts
 

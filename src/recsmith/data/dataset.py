@@ -53,7 +53,8 @@ class Dataset:
         Raises
         ------
         DataError
-            Where the log is empty, an id or a time is missing, or a weight is not a number >= 0.
+            Where the log is empty, an id or a time is missing, a rating is infinite, or a weight is not a
+            number >= 0.
         """
         frame = log.interactions
         if frame.is_empty():
@@ -61,8 +62,9 @@ class Dataset:
         for column in ("user_id", "item_id", "timestamp"):
             if column in frame.columns and (missing := frame[column].null_count()):
                 raise DataError(
-                    f"{log.origin or log.name}: {missing} of {len(frame)} rows have no {column}. "
-                    "Drop them with recsmith.data.quality.repair(log, nulls='drop')."
+                    f"{log.origin or log.name}: {missing} of {len(frame)} rows have no {column}. Drop them: "
+                    "recsmith data validate FILE --repair nulls=drop --out NEW, or "
+                    "recsmith.data.quality.repair(log, nulls='drop')."
                 )
         catalogue = log.items["item_id"] if keep_catalogue and log.items is not None else None
         users = IdMap.of(frame["user_id"], kind="user")
@@ -104,11 +106,12 @@ class Dataset:
         ParameterError
             An index out of range.
         DataError
-            A weight that is not a number >= 0, or more kinds of events than 127.
+            A rating that is infinite, a weight that is not a number >= 0, or more kinds of events than 127.
         """
         m = len(user)
         check_range("Dataset", "user", user, len(users))
         check_range("Dataset", "item", item, len(items))
+        _check_ratings(value)
         _check_weights(weight)
         order = np.argsort(user, kind="stable") if time is None else np.lexsort((time, user))
         if events is not None:
@@ -288,11 +291,20 @@ class Dataset:
         return None if self.time is None or not len(self) else int(self.time.max())
 
 
+def _check_ratings(value: FloatArray | None) -> None:
+    """A missing rating is one that is not known; an infinite one is a slip."""
+    if value is not None and (bad := np.isinf(value)).any():
+        raise DataError(
+            f"{bad.sum()} of {len(value)} ratings are infinite, or too large for 32 bits. "
+            "Correct them, or drop these rows: 'recsmith data validate' says which."
+        )
+
+
 def _check_weights(weight: FloatArray | None) -> None:
     if weight is not None and (bad := ~(np.isfinite(weight) & (weight >= 0))).any():
         raise DataError(
             f"{bad.sum()} of {len(weight)} weights are missing, infinite or below 0, the first is "
-            f"{weight[bad.argmax()]:g}. Give weights >= 0, or drop these rows."
+            f"{weight[bad.argmax()]:g}. Give weights >= 0, or drop these rows: 'recsmith data validate' says which."
         )
 
 

@@ -99,7 +99,7 @@ class IdMap:
         at = self._sorted.search_sorted(column).clip(upper_bound=len(self) - 1)
         known = (self._sorted.gather(at) == column).fill_null(False).to_numpy()
         index = at.to_numpy() if self._order is None else self._order.gather(at).to_numpy()
-        return np.where(known, index, -1).astype(np.int32)
+        return np.where(known, index.astype(np.int32), -1)
 
     def require(self, ids: Sequence[Any]) -> IntArray:
         """Like ``index``, but an id that is not known raises ``UnknownIdError``."""

@@ -8,14 +8,14 @@ from recsmith.data.dataset import Dataset
 from recsmith.data.sources import load_log
 
 
-def load(source: Any, *, catalogue: bool = True, **options: Any) -> Dataset:
+def load(source: Any, *, keep_catalogue: bool = True, **options: Any) -> Dataset:
     """Read a log and index it.
 
     Parameters
     ----------
     source
         A data set's name (``"ml-100k"``), a path to a file or folder, or a pandas, polars or Arrow frame.
-    catalogue
+    keep_catalogue
         Items of the item table that nobody touched are known, too.
     options
         Those of the source: for files and frames ``columns={"user_id": "buyer"}``, ``timestamp_unit="ms"``,
@@ -28,4 +28,4 @@ def load(source: Any, *, catalogue: bool = True, **options: Any) -> Dataset:
     ParameterError
         An unknown name.
     """
-    return Dataset.from_log(load_log(source, **options), keep_catalogue=catalogue)
+    return Dataset.from_log(load_log(source, **options), keep_catalogue=keep_catalogue)

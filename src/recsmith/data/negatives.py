@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from recsmith import parallel
 from recsmith.data.dataset import Dataset, Matrix
 from recsmith.errors import DataError, ParameterError
+from recsmith.kernels import njit
 from recsmith.types import FloatArray, IntArray
 
 _BLOCK = 4096  # rows of one task

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import polars as pl
-from rich.table import Table
 
-from recsmith.data.schema import Log
+from recsmith.data.parameters import checked
+from recsmith.data.schema import ALIASES, Log
 from recsmith.errors import DataError, ParameterError
+from recsmith.tables import Table
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 Duplicates: TypeAlias = Literal["keep", "first", "last", "sum"]
@@ -35,14 +36,7 @@ class Finding:
     meaning: str  #: what it is and what it does to models
     remedy: str  #: what to do about it
     done: str = "kept"  #: kept, dropped, clipped or merged
-    samples: tuple[
-        Mapping[str, Any], ...
-    ] = ()  #: up to 5 rows with ``row``, their number as an editor shows it
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able form."""
-        fields = ("code", "severity", "count", "share", "meaning", "remedy", "done")
-        return {name: getattr(self, name) for name in fields} | {"samples": [dict(s) for s in self.samples]}
+    samples: tuple[dict[str, Any], ...] = ()  #: up to 5 rows, with ``row`` as an editor numbers it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +58,25 @@ class QualityReport:
             "name": self.name,
             "rows": self.rows,
             "ok": self.ok,
-            "findings": [f.as_dict() for f in self.findings],
+            "findings": [asdict(f) for f in self.findings],
         }
 
     def __rich__(self) -> Table:
         title = f"{self.name}: {self.rows:,} rows, {'fit for use' if self.ok else 'needs repair'}"
-        table = Table(title=title, title_justify="left")
-        for heading, justify in (
-            ("finding", "left"),
-            ("count", "right"),
-            ("share", "right"),
-            ("done", "left"),
-        ):
-            table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-        table.add_column("meaning and remedy", overflow="fold")
-        table.add_column("rows", overflow="fold")
-        for f in self.findings:
-            rows = ", ".join(str(s["row"]) for s in f.samples if "row" in s)
-            text = f"{f.meaning} {f.remedy}"
-            table.add_row(
-                f.code, f"{f.count:,}", f"{f.share:.2%}", f.done, text, rows, style=_STYLES[f.severity]
+        columns = ("finding", "count", "share", "done", "meaning and remedy", "rows")
+        rows = [
+            (
+                f.code,
+                f.count,
+                f"{f.share:.2%}",
+                f.done,
+                f"{f.meaning} {f.remedy}",
+                [str(s["row"]) for s in f.samples if "row" in s],
             )
-        return table
+            for f in self.findings
+        ]
+        styles = [_STYLES[f.severity] for f in self.findings]
+        return Table(title, columns, rows, numbers=columns[1:3], styles=styles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +93,9 @@ class _Probe:
 def check(log: Log) -> QualityReport:
     """Look for what makes a log unfit or misleading. Nothing is changed.
 
-    Codes: ``empty_log, missing_ids, missing_ratings, off_scale_ratings, negative_timestamps,
-    future_timestamps, missing_timestamps`` (errors); ``zero_timestamps, early_timestamps,
-    constant_timestamps, constant_ratings, nonpositive_weights, duplicate_rows,
+    Codes: ``empty_log, missing_ids, missing_ratings, off_scale_ratings, missing_weights, negative_weights,
+    negative_timestamps, future_timestamps, missing_timestamps`` (errors); ``zero_timestamps,
+    early_timestamps, constant_timestamps, constant_ratings, zero_weights, duplicate_rows,
     conflicting_ratings, mixed_ids, padded_ids`` (warnings);
     ``repeated_pairs`` (exact duplicates among them)``, single_event_users, single_event_items`` (notes).
 
@@ -121,8 +112,7 @@ def check(log: Log) -> QualityReport:
         )
         return QualityReport(log.name, 0, (empty,))
     findings = [
-        *_row_findings(log, _probes(log)),
-        *_id_findings(log),
+        *_row_findings(log),
         *_constant_findings(frame),
         *_single_findings(frame),
     ]
@@ -130,6 +120,7 @@ def check(log: Log) -> QualityReport:
     return QualityReport(log.name, len(frame), tuple(sorted(findings, key=lambda f: order.index(f.severity))))
 
 
+@checked
 def repair(
     log: Log,
     *,
@@ -143,13 +134,15 @@ def repair(
     Parameters
     ----------
     duplicates
-        Rows with the same user, item (and event): ``"keep"`` all; the ``"first"`` or the ``"last"`` in time
+        Rows with the same user, item and event: ``"keep"`` all; the ``"first"`` or the ``"last"`` in time
         (in the file, if there are no timestamps); ``"sum"`` their weights into the last one, where rows
         without a weight column count 1 (implicit logs only).
     nulls
-        Missing or empty ids, missing ratings and timestamps: ``"error"`` or ``"drop"`` the row.
+        Missing or empty ids; ratings, weights and timestamps that are missing or no finite number:
+        ``"error"`` or ``"drop"`` the row.
     off_scale
-        Ratings outside ``log.rating_scale``: ``"error"``, ``"drop"`` the row, or ``"clip"`` to the scale.
+        Ratings outside ``log.rating_scale`` and weights below 0: ``"error"``, ``"drop"`` the row, or
+        ``"clip"`` to the scale, weights to 0.
     bad_timestamps
         Negative, or more than a day in the future: ``"error"`` or ``"drop"`` the row.
 
@@ -165,20 +158,18 @@ def repair(
     ParameterError
         An unknown setting, or ``"sum"`` for a log with ratings.
     """
-    chosen = {
-        "duplicates": duplicates,
-        "nulls": nulls,
-        "off_scale": off_scale,
-        "bad_timestamps": bad_timestamps,
-    }
-    _check_settings(log, chosen)
+    if duplicates == "sum" and not log.implicit:
+        raise ParameterError(
+            "repair(duplicates='sum') adds up weights; a log with ratings needs 'first' or 'last'."
+        )
+    chosen = {"nulls": nulls, "off_scale": off_scale, "bad_timestamps": bad_timestamps}
     report = check(log)
     probes = {p.code: p for p in _probes(log)}
     done: dict[str, str] = {}
     drop = pl.lit(False)
     for finding in report.findings:
         setting = _SETTING_OF.get(finding.code)
-        if setting is None or setting == "duplicates":
+        if setting not in chosen:
             continue
         if chosen[setting] == "error":
             raise _refusal(log, finding, setting)
@@ -190,6 +181,8 @@ def repair(
     frame = log.interactions.filter(~drop)
     if "off_scale_ratings" in done and off_scale == "clip" and log.rating_scale is not None:
         frame = frame.with_columns(pl.col("rating").clip(*log.rating_scale))
+    if "negative_weights" in done and off_scale == "clip":
+        frame = frame.with_columns(pl.col("weight").clip(lower_bound=0))
     if duplicates != "keep":
         frame = _merged(frame, duplicates)
         word = "merged" if duplicates == "sum" else "dropped"
@@ -202,8 +195,10 @@ def repair(
 _SETTING_OF: Mapping[str, str] = {
     "missing_ids": "nulls",
     "missing_ratings": "nulls",
+    "missing_weights": "nulls",
     "missing_timestamps": "nulls",
     "off_scale_ratings": "off_scale",
+    "negative_weights": "off_scale",
     "negative_timestamps": "bad_timestamps",
     "future_timestamps": "bad_timestamps",
     "duplicate_rows": "duplicates",
@@ -220,21 +215,18 @@ def _probes(log: Log) -> Iterator[_Probe]:
         "error",
         _is_missing(frame, "user_id") | _is_missing(frame, "item_id"),
         "The user or item id is missing or empty.",
-        "repair(nulls='drop'), or fill it in.",
+        "Repair with nulls=drop, or fill it in.",
     )
     if "rating" in frame.columns:
         yield from _rating_probes(log)
     if "weight" in frame.columns:
-        yield _Probe(
-            "nonpositive_weights",
-            "warning",
-            ~(pl.col("weight") > 0),
-            "The weight is not > 0, so the event counts for nothing or against its item.",
-            "Give positive weights, or drop these rows.",
-        )
+        yield from _weight_probes()
     if "timestamp" in frame.columns:
         yield from _time_probes()
     yield from _duplicate_probes(frame)
+    for name in ("user_id", "item_id"):
+        if frame[name].dtype == pl.String:
+            yield from _text_id_probes(name)
 
 
 def _is_missing(frame: pl.DataFrame, name: str) -> pl.Expr:
@@ -248,27 +240,40 @@ def _rating_probes(log: Log) -> Iterator[_Probe]:
     yield _Probe(
         "missing_ratings",
         "error",
-        rating.is_null() | rating.is_nan(),
-        "The rating is missing or not a number.",
-        "repair(nulls='drop'), or leave the column out and treat the log as implicit.",
+        rating.is_null() | ~rating.is_finite(),
+        "The rating is missing or no finite number.",
+        "Repair with nulls=drop, or leave the column out and treat the log as implicit.",
     )
     if log.rating_scale is not None:
         low, high = log.rating_scale
         yield _Probe(
             "off_scale_ratings",
             "error",
-            rating.is_not_nan() & ~rating.is_between(low, high),
+            rating.is_finite() & ~rating.is_between(low, high),
             f"The rating is outside the scale {low:g} to {high:g}.",
-            "repair(off_scale='drop' or 'clip'), or give the right rating_scale.",
+            "Repair with off_scale=drop or off_scale=clip, or give the right scale.",
         )
+
+
+def _weight_probes() -> Iterator[_Probe]:
+    weight = pl.col("weight")
+    missing = weight.is_null() | ~weight.is_finite()
+    nulls = "Repair with nulls=drop, or leave the column out."
+    below = "Repair with off_scale=drop or off_scale=clip (to 0)."
+    zero = "Nothing to do if that is meant; else drop these rows."
+    yield _Probe("missing_weights", "error", missing, "The weight is missing or no finite number.", nulls)
+    yield _Probe("negative_weights", "error", weight < 0, "The weight is below 0: no model takes it.", below)
+    yield _Probe(
+        "zero_weights", "warning", weight == 0, "The weight is 0: the event counts for nothing.", zero
+    )
 
 
 def _time_probes() -> Iterator[_Probe]:
     at, now = pl.col("timestamp"), int(time.time())
-    nulls = "repair(nulls='drop'), or leave the timestamp column out."
-    drop = "repair(bad_timestamps='drop'); if all are wrong, check timestamp_unit."
+    nulls = "Repair with nulls=drop, or leave the timestamp column out."
+    drop = "Repair with bad_timestamps=drop; if all are wrong, check the timestamp unit."
     zero = "Drop these rows, or leave the timestamp column out."
-    unit = "Check timestamp_unit: days or minutes, or times since the start of the log, look like this."
+    unit = "Check the timestamp unit: days, minutes, times since the start of the log or 20240131 look like this."
     yield _Probe("missing_timestamps", "error", at.is_null(), "The time is missing.", nulls)
     yield _Probe("negative_timestamps", "error", at < 0, "The time is before 1970.", drop)
     yield _Probe("future_timestamps", "error", at > now + TOLERANCE, "The time is in the future.", drop)
@@ -276,39 +281,59 @@ def _time_probes() -> Iterator[_Probe]:
     yield _Probe("early_timestamps", "warning", at.is_between(1, EARLY - 1), "The time is before 1990.", unit)
 
 
+def _text_id_probes(name: str) -> Iterator[_Probe]:
+    """Text ids that look like a slip: words among integers, blanks around."""
+    bare = pl.col(name).str.strip_chars()
+    words = (bare != "") & ~bare.str.contains(r"^-?\d+$")
+    yield _Probe(
+        "padded_ids",
+        "warning",
+        pl.col(name) != bare,
+        f"{name} begins or ends with a blank: 'a' and 'a ' are two ids.",
+        "Strip the column.",
+    )
+    yield _Probe(
+        "mixed_ids",
+        "warning",
+        words & (2 * words.sum() < pl.len()),
+        f"{name} is an integer in most rows but not in these, so all ids are text: '7' and '07' are two ids.",
+        "Correct these ids if they are a slip.",
+    )
+
+
 def _duplicate_probes(frame: pl.DataFrame) -> Iterator[_Probe]:
+    key = _key(frame)
     yield _Probe(
         "duplicate_rows",
         "warning",
         ~pl.struct(frame.columns).is_first_distinct(),
         "The row repeats an earlier one exactly, as if the file was written twice.",
-        "repair(duplicates='first').",
+        "Repair with duplicates=first.",
     )
     yield _Probe(
         "repeated_pairs",
         "note",
-        ~pl.struct("user_id", "item_id").is_first_distinct(),
+        ~pl.struct(key).is_first_distinct(),
         "The user met the item before: usual in logs of views or plays, odd in ratings.",
-        "repair(duplicates='last'), or 'sum' for counts.",
+        "Repair with duplicates=last, or duplicates=sum for counts.",
     )
     if "rating" in frame.columns:
         rating = pl.col("rating")
         yield _Probe(
             "conflicting_ratings",
             "warning",
-            (rating.max() > rating.min()).over("user_id", "item_id"),
+            (rating.max() > rating.min()).over(key),
             "The same user rated the same item differently.",
-            "repair(duplicates='last') keeps the latest opinion.",
+            "Repair with duplicates=last to keep the latest opinion.",
         )
 
 
-def _row_findings(log: Log, probes: Iterator[_Probe]) -> Iterator[Finding]:
+def _row_findings(log: Log) -> Iterator[Finding]:
     """The probes that hit, each with its first rows."""
     frame = log.interactions
-    known = list(probes)
-    hits = frame.select(p.where.fill_null(False).alias(p.code) for p in known)
-    for probe in known:
-        mask = hits[probe.code]
+    probes = list(_probes(log))
+    hits = frame.select(p.where.fill_null(False).alias(str(n)) for n, p in enumerate(probes))
+    for probe, mask in zip(probes, hits, strict=True):
         if count := int(mask.sum()):
             yield Finding(
                 code=probe.code,
@@ -319,42 +344,6 @@ def _row_findings(log: Log, probes: Iterator[_Probe]) -> Iterator[Finding]:
                 remedy=probe.remedy,
                 samples=_samples(log, mask),
             )
-
-
-def _id_findings(log: Log) -> Iterator[Finding]:
-    """Text ids that look like a slip: words among integers, blanks around."""
-    for name in ("user_id", "item_id"):
-        ids = log.interactions[name]
-        if ids.dtype != pl.String:
-            continue
-        bare = ids.str.strip_chars()
-        padded = (ids != bare).fill_null(False)
-        words = ((bare != "") & ~bare.str.contains(r"^-?\d+$")).fill_null(False)
-        mostly_integers = 0 < 2 * int(words.sum()) < len(ids)
-        for code, mask, meaning, remedy in (
-            (
-                "padded_ids",
-                padded,
-                "begins or ends with a blank: 'a' and 'a ' are two ids.",
-                "Strip the column.",
-            ),
-            (
-                "mixed_ids",
-                words & mostly_integers,
-                "is an integer in most rows but not in these, so all ids are text: '7' and '07' are two ids.",
-                "Correct these ids if they are a slip.",
-            ),
-        ):
-            if count := int(mask.sum()):
-                yield Finding(
-                    code=code,
-                    severity="warning",
-                    count=count,
-                    share=count / len(ids),
-                    meaning=f"{name} {meaning}",
-                    remedy=remedy,
-                    samples=_samples(log, mask),
-                )
 
 
 def _constant_findings(frame: pl.DataFrame) -> Iterator[Finding]:
@@ -391,7 +380,7 @@ def _single_findings(frame: pl.DataFrame) -> Iterator[Finding]:
             )
 
 
-def _samples(log: Log, mask: pl.Series) -> tuple[Mapping[str, Any], ...]:
+def _samples(log: Log, mask: pl.Series) -> tuple[dict[str, Any], ...]:
     """The first rows where ``mask``, with their numbers in the file."""
     rows = mask.arg_true().head(SAMPLES)
     values = log.interactions[rows.to_list()].to_dicts()
@@ -399,8 +388,8 @@ def _samples(log: Log, mask: pl.Series) -> tuple[Mapping[str, Any], ...]:
 
 
 def _merged(frame: pl.DataFrame, how: Duplicates) -> pl.DataFrame:
-    """One row for each user, item (and event), in the order of the kept rows."""
-    key = [c for c in ("user_id", "item_id", "event") if c in frame.columns]
+    """One row for each user, item and event, in the order of the kept rows."""
+    key = _key(frame)
     numbered = frame.with_row_index("_row")
     order = ["timestamp", "_row"] if "timestamp" in frame.columns else ["_row"]
     kept = numbered.sort(order).unique(key, keep="first" if how == "first" else "last", maintain_order=True)
@@ -410,27 +399,12 @@ def _merged(frame: pl.DataFrame, how: Duplicates) -> pl.DataFrame:
         )
         sums = frame.group_by(key).agg(weight)
         kept = kept.drop("weight", strict=False).join(sums, on=key, how="left", nulls_equal=True)
-    columns = [
-        c for c in ("user_id", "item_id", "rating", "weight", "timestamp", "event") if c in kept.columns
-    ]
-    return kept.sort("_row").select(columns)
+    return kept.sort("_row").select(name for name in ALIASES if name in kept.columns)
 
 
-def _check_settings(log: Log, chosen: Mapping[str, str]) -> None:
-    """Refuse settings that do not exist or make no sense."""
-    options = {
-        "duplicates": ("keep", "first", "last", "sum"),
-        "nulls": ("error", "drop"),
-        "off_scale": ("error", "drop", "clip"),
-        "bad_timestamps": ("error", "drop"),
-    }
-    for name, known in options.items():
-        if chosen[name] not in known:
-            raise ParameterError.of("repair", name, f"one of {', '.join(known)}", chosen[name])
-    if chosen["duplicates"] == "sum" and not log.implicit:
-        raise ParameterError(
-            "repair(duplicates='sum') adds up weights; a log with ratings needs 'first' or 'last'."
-        )
+def _key(frame: pl.DataFrame) -> list[str]:
+    """The columns in which duplicates agree: a view and a purchase of an item are two things."""
+    return [name for name in ("user_id", "item_id", "event") if name in frame.columns]
 
 
 def _refusal(log: Log, finding: Finding, setting: str) -> DataError:

@@ -49,6 +49,8 @@ FEATURE_ALIASES: Mapping[str, tuple[str, ...]] = {
 PER_SECOND: Mapping[TimestampUnit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 _RECBOLE_TYPE = re.compile(r":(token|float|token_seq|float_seq)$")
+_SECOND_OF_ITS_NAME = re.compile(r"_duplicated_\d+$")  # of a column named twice
+_SHOWN = 20  # names that a message lists
 _ISO_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f%#z",
     "%Y-%m-%d %H:%M:%S%.f",
@@ -232,8 +234,7 @@ def id_column(ids: pl.Series, *, origin: str, typed: bool = True) -> pl.Series:
             raise DataError(
                 f"{origin}: column {ids.name!r} holds integers beyond 2**63 - 1. Cast the column to text."
             ) from None
-    if isinstance(ids.dtype, pl.Categorical | pl.Enum) or ids.dtype in (pl.String, pl.Null):
-        text = ids.cast(pl.String)
+    if (text := _text(ids)) is not None:
         return text if typed else _as_integers(text)
     held = "a mixture of types" if ids.dtype == pl.Object else str(ids.dtype)
     why = " (a missing id turns integers into floats: drop those rows first)" if ids.dtype.is_float() else ""
@@ -241,6 +242,19 @@ def id_column(ids: pl.Series, *, origin: str, typed: bool = True) -> pl.Series:
         f"{origin}: column {ids.name!r} must hold integers or text to be an id. It holds {held}{why}. "
         "Cast the column to one of the two."
     )
+
+
+def _text(values: pl.Series) -> pl.Series | None:
+    """The column as text where it holds text, categories or nothing; None where it holds anything else."""
+    if isinstance(values.dtype, pl.Categorical | pl.Enum) or values.dtype in (pl.String, pl.Null):
+        return values.cast(pl.String)
+    return None
+
+
+def _filled(text: pl.Series) -> pl.Series:
+    """Text without blanks around it; an empty cell is a missing value."""
+    stripped = text.str.strip_chars()
+    return stripped.set(stripped == "", None)
 
 
 def _as_integers(text: pl.Series) -> pl.Series:
@@ -282,13 +296,11 @@ def _match(
         if column not in header:
             near = get_close_matches(column, header, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise DataError(
-                f"{origin} has no column {column!r} for {name}.{hint} Found: {', '.join(header)}."
-            )
+            raise DataError(f"{origin} has no column {column!r} for {name}.{hint} Found: {shown(header)}.")
     found = dict(chosen)
     spelled = {normalized(alias): name for name, options in aliases.items() for alias in options}
     for column in header:
-        name = spelled.get(normalized(column), "")
+        name = spelled.get(normalized(_SECOND_OF_ITS_NAME.sub("", column)), "")
         if not name or name in chosen or column in chosen.values():
             continue
         if name in found:
@@ -300,19 +312,25 @@ def _match(
     return found
 
 
+def shown(header: Sequence[str]) -> str:
+    """The names of a header as a message lists them."""
+    more = f" ... and {len(header) - _SHOWN} more" if len(header) > _SHOWN else ""
+    return (", ".join(header[:_SHOWN]) or "none") + more
+
+
 def _missing(name: str, header: Sequence[str], origin: str) -> DataError:
     """The message about a header without ``name``."""
     looks_like_data = bool(header) and all(
-        re.fullmatch(r"[-+.\d]+(_duplicated_\d+)?", c.strip()) for c in header
+        re.fullmatch(r"[-+.\d]+", _SECOND_OF_ITS_NAME.sub("", c.strip())) for c in header
     )
     hint = (
         " The first line looks like data: for a file without a header give the names of all "
-        'columns in order, columns=["user_id", "item_id", ...].'
+        'columns in order, columns=["user_id", "item_id", ...] or --names user_id,item_id,...'
         if looks_like_data
         else ""
     )
     return DataError(
-        f"{origin} has no column for {name}. Found: {', '.join(header) or 'none'}.{hint} "
+        f"{origin} has no column for {name}. Found: {shown(header)}.{hint} "
         f"Accepted (case and punctuation do not matter): {', '.join(ALIASES[name])}. "
         f"Or say which: columns={{{name!r}: 'NAME'}} or --column {name}=NAME."
     )
@@ -322,16 +340,11 @@ def _numbers(values: pl.Series, where: _Where) -> pl.Series:
     """The column as numbers; text must spell them."""
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         return values.cast(pl.Float64) if values.dtype.is_decimal() else values
-    if isinstance(values.dtype, pl.Categorical | pl.Enum) or values.dtype in (pl.String, pl.Null):
-        text = values.cast(pl.String)
+    if (text := _text(values)) is not None:
+        text = _filled(text)
         numbers = text.cast(pl.Float64, strict=False)
-        bad = numbers.is_null() & text.is_not_null()
-        if bad.any():
-            stripped = text.str.strip_chars()
-            numbers = stripped.cast(pl.Float64, strict=False)
-            bad = numbers.is_null() & (stripped != "").fill_null(False)
-            if bad.any():
-                raise where.error(bad, text, "a number")
+        if (bad := numbers.is_null() & text.is_not_null()).any():
+            raise where.error(bad, text, "a number")
         return numbers
     raise DataError(f"{where.origin}: column {where.column!r} must hold numbers. It holds {values.dtype}.")
 
@@ -340,28 +353,27 @@ def _seconds(values: pl.Series, where: _Where, unit: TimestampUnit | None) -> pl
     """Int64 Unix seconds (UTC); fractions are cut off."""
     if isinstance(values.dtype, pl.Date | pl.Datetime):
         return values.dt.epoch("s").cast(pl.Int64)
-    if not values.dtype.is_numeric():
-        if values.dtype not in (pl.String, pl.Null):
-            raise DataError(
-                f"{where.origin}: column {where.column!r} must hold Unix seconds, dates or ISO 8601 text. "
-                f"It holds {values.dtype}."
-            )
-        text = values.cast(pl.String).str.strip_chars()
-        numbers = text.cast(pl.Int64, strict=False)
-        if numbers.null_count() > text.null_count():
-            numbers = text.cast(pl.Float64, strict=False)
-        if numbers.null_count() > text.null_count():
-            return _iso_seconds(text, where)
-        values = numbers
-    return _scaled(values, where, unit)
+    if values.dtype.is_numeric():
+        return _scaled(values, where, unit)
+    if (text := _text(values)) is None:
+        raise DataError(
+            f"{where.origin}: column {where.column!r} must hold Unix seconds, dates or ISO 8601 text. "
+            f"It holds {values.dtype}."
+        )
+    text = _filled(text)
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = text.cast(dtype, strict=False)
+        if numbers.null_count() == text.null_count():
+            return _scaled(numbers, where, unit)
+    return _iso_seconds(text, where)
 
 
 def _scaled(values: pl.Series, where: _Where, unit: TimestampUnit | None) -> pl.Series:
     """Numbers in ``unit`` as Int64 seconds; refuses what cannot be seconds where no unit is given."""
     if values.dtype.is_float():
         values = values.fill_nan(None)
-        if (bad := values.is_infinite().fill_null(False)).any():
-            raise where.error(bad, values, "a time")
+    if (bad := values.cast(pl.Int64, strict=False).is_null() & values.is_not_null()).any():
+        raise where.error(bad, values, "a time")  # infinite, or beyond 64 bits
     middle = values.abs().median() if unit is None else None
     if isinstance(middle, int | float) and middle > 1e11:
         likely: TimestampUnit = "ms" if middle < 1e14 else "us" if middle < 1e17 else "ns"
@@ -389,7 +401,6 @@ def _iso_seconds(text: pl.Series, where: _Where) -> pl.Series:
         seconds = seconds.fill_null(frame.select(parsed.dt.epoch("s").cast(pl.Int64)).to_series())
         if seconds.null_count() == text.null_count():
             break
-    bad = seconds.is_null() & (text != "").fill_null(False)
-    if bad.any():
+    if (bad := seconds.is_null() & text.is_not_null()).any():
         raise where.error(bad, text, "Unix seconds or an ISO 8601 date (2024-01-31T12:00:00Z)")
     return seconds

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
-from numba import njit
 
 from recsmith.data.dataset import Dataset
 from recsmith.errors import DataError
-from recsmith.types import BoolArray, FloatArray, IntArray, Queries
+from recsmith.kernels import njit
+from recsmith.types import BoolArray, FloatArray, IntArray, Queries, ragged_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,7 +33,7 @@ class Truth:
     @property
     def rows(self) -> IntArray:
         """(t,) the request that each event answers."""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        return ragged_rows(self.offsets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,6 +129,49 @@ def assemble(
         queries = queries.replace(at=truth.times[truth.offsets[:-1]].astype(np.int64))
     said += _counts(fitted, queries, truth, n_silent=test.n_users - len(judged))
     return Split(name=name, train=fitted, queries=queries, user_ids=user_ids, truth=truth, notes=tuple(said))
+
+
+def cut(
+    name: str,
+    data: Dataset,
+    train: BoolArray,
+    test: BoolArray | None = None,
+    *,
+    told: BoolArray | None = None,
+    at: int | None = None,
+    keep_catalogue: bool,
+    notes: list[str] | None = None,
+) -> Split:
+    """The split of one log by (m,) masks of its events; see ``assemble``. ``test`` None: all that is not train."""
+    return assemble(
+        name,
+        data.take(train),
+        data.take(~train if test is None else test),
+        history=None if told is None else data.take(told),
+        at=at,
+        keep_catalogue=keep_catalogue,
+        notes=notes or [],
+    )
+
+
+def fixed(train: Dataset, test: Dataset, *, keep_catalogue: bool = False) -> Split:
+    """The split of a public train file and test file. Users and items are matched by raw id.
+
+    Parameters
+    ----------
+    train, test
+        Two logs, each with id maps of its own.
+    keep_catalogue
+        Keep items without a train event in the id map of train.
+
+    Raises
+    ------
+    DataError
+        Where one of the two is empty.
+    """
+    notes = ["Train and test were given as two logs.", *(f"Test log: {note}" for note in test.notes)]
+    name = f"fixed ({train.name}, {test.name})"
+    return assemble(name, train, test, keep_catalogue=keep_catalogue, notes=notes)
 
 
 def _told(queries: Queries, given: Queries, index_of: IntArray) -> tuple[Queries, int]:

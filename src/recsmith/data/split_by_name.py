@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter, getdoc, signature
 from typing import Any
 
 from recsmith.data.dataset import Dataset
+from recsmith.data.parameters import parameters_of
 from recsmith.data.split import Split
-from recsmith.data.split_parameters import parameters_of
-from recsmith.data.splitters import (
-    global_time,
-    k_fold,
-    leave_last_out,
-    random_holdout,
-    time_folds,
-    unknown_items,
-    unknown_users,
-    user_time,
-)
+from recsmith.data.splitters import SPLITTERS
 from recsmith.errors import ParameterError
-
-SPLITTERS: Mapping[str, Callable[..., Split | Iterator[Split]]] = {
-    "user-time": user_time,
-    "global-time": global_time,
-    "leave-last-out": leave_last_out,
-    "random": random_holdout,
-    "k-fold": k_fold,
-    "time-folds": time_folds,
-    "unknown-users": unknown_users,
-    "unknown-items": unknown_items,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +84,8 @@ def parse(text: str) -> Splitter:
     name = name.lower().replace("_", "-")
     if name not in SPLITTERS:
         raise ParameterError.unknown("way of splitting", name, SPLITTERS)
-    kinds = {n: p.kind for n, p in signature(SPLITTERS[name]).parameters.items() if n != "data"}
-    in_order = iter([n for n, kind in kinds.items() if kind is Parameter.POSITIONAL_OR_KEYWORD])
+    _, *known = signature(SPLITTERS[name]).parameters.values()
+    in_order = iter([p.name for p in known if p.kind is Parameter.POSITIONAL_OR_KEYWORD])
     parameters: dict[str, str] = {}
     for part in parts:
         key, equals, value = part.partition("=")
@@ -116,16 +96,8 @@ def parse(text: str) -> Splitter:
             raise ParameterError.of(
                 "a split",
                 "text",
-                f"like {name}:{':'.join(f'{n}=...' for n in kinds)}, each parameter once",
+                f"like {name}:{':'.join(f'{p.name}=...' for p in known)}, each parameter once",
                 text,
             )
         parameters[key] = value.strip()
     return Splitter(name, parameters)
-
-
-def validation(split: Split, splitter: Splitter) -> list[Split]:
-    """Split the train part of ``split`` once more, to choose parameters on: no test event is in the result.
-
-    The catalogue is that of ``split.train``, and what the outer split has to say stands first in the notes.
-    """
-    return splitter.split(split.train)

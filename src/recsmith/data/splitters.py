@@ -1,7 +1,7 @@
 """The ways of cutting a log into what is learnt from and what is judged, and their names.
 
 Each takes a Dataset and gives a ``Split`` (two give an iterator of them). Applied to ``split.train`` it gives
-the validation split, on which parameters are chosen: see ``validation``. Shares are exact: 0.8 of 10 is 8.
+the validation split, on which parameters are chosen. Shares are exact: 0.8 of 10 is 8.
 
 ==================  ==========================================================  =============================
 name                what is judged                                              parameters
@@ -23,7 +23,7 @@ them. ``split_by_name.py`` makes a ``Splitter`` of a name and its parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Annotated, Any
@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsmith.data.dataset import Dataset
-from recsmith.data.split import Split, assemble, percent
-from recsmith.data.split_parameters import Amount, Moment, Seed, Share, checked, unix_seconds
+from recsmith.data.parameters import Amount, Moment, Seed, Share, checked, unix_seconds
+from recsmith.data.split import Split, cut, percent
 from recsmith.errors import DataError
 from recsmith.types import BoolArray, IntArray
 
@@ -66,7 +66,7 @@ def user_time(data: Dataset, share: Share = 0.2, *, keep_catalogue: bool = False
     short = int(((kept == 0) & (np.diff(data.offsets) > 0)).sum())
     if short:
         notes.append(f"Users with so few events that train has none of them: {short:,}.")
-    return _cut(f"user-time:{share}", data, _first(data, kept), notes=notes, keep_catalogue=keep_catalogue)
+    return cut(f"user-time:{share}", data, _first(data, kept), notes=notes, keep_catalogue=keep_catalogue)
 
 
 @checked
@@ -94,7 +94,7 @@ def leave_last_out(
     lengths = np.diff(data.offsets)
     kept = np.where(lengths > n, lengths - n, lengths)
     notes = [_FILE_ORDER if data.time is None else _ties(data, kept)]
-    return _cut(f"leave-last-out:{n}", data, _first(data, kept), notes=notes, keep_catalogue=keep_catalogue)
+    return cut(f"leave-last-out:{n}", data, _first(data, kept), notes=notes, keep_catalogue=keep_catalogue)
 
 
 @checked
@@ -134,7 +134,7 @@ def global_time(
         name, notes = f"global-time:{share}", [f"The cut is at {_utc(moment)}."]
         if tied := int((time[train] == moment).sum()):
             notes.append(f"Events of that very second in train, by the order of the file: {tied:,}.")
-    return _cut(name, data, train, at=moment, notes=notes, keep_catalogue=keep_catalogue)
+    return cut(name, data, train, at=moment, notes=notes, keep_catalogue=keep_catalogue)
 
 
 @checked
@@ -163,7 +163,7 @@ def random_holdout(
     """
     draws = np.random.default_rng(seed).random(len(data))
     train = _in_file_order(data, draws < float(1 - _exact(share)))
-    return _cut(f"random:{share}:seed={seed}", data, train, keep_catalogue=keep_catalogue)
+    return cut(f"random:{share}:seed={seed}", data, train, keep_catalogue=keep_catalogue)
 
 
 @checked
@@ -195,7 +195,7 @@ def k_fold(
     part = _in_file_order(data, drawn)
     for fold in range(k):
         name = f"k-fold:{k}:seed={seed} part {fold + 1} of {k}"
-        yield _cut(name, data, part != fold, keep_catalogue=keep_catalogue)
+        yield cut(name, data, part != fold, keep_catalogue=keep_catalogue)
 
 
 @checked
@@ -229,7 +229,7 @@ def time_folds(
         test = _earliest(data, time, len(data) * (fold + 1) // (k + 1)) & ~train
         moment = int(time[test].min())
         name, notes = f"time-folds:{k} part {fold} of {k}", [f"The judged part begins at {_utc(moment)}."]
-        yield _cut(name, data, train, test, at=moment, notes=notes, keep_catalogue=keep_catalogue)
+        yield cut(name, data, train, test, at=moment, notes=notes, keep_catalogue=keep_catalogue)
 
 
 @checked
@@ -267,7 +267,7 @@ def unknown_users(
     notes = [
         f"Random users out of train: {int(chosen.sum()):,}. The first events of each ({given}) are told."
     ]
-    return _cut(
+    return cut(
         f"unknown-users:{share}:given={given}:seed={seed}",
         data,
         ~out,
@@ -302,52 +302,22 @@ def unknown_items(data: Dataset, share: Share = 0.1, seed: Seed = 0) -> Split:
     notes = [f"Random items that train knows but has no event of: {int(chosen.sum()):,}."]
     if data.item_features is None:
         notes.append("The log has no item table, so no model can know these items.")
-    return _cut(
+    return cut(
         f"unknown-items:{share}:seed={seed}", data, ~chosen[data.item], notes=notes, keep_catalogue=True
     )
 
 
-def fixed(train: Dataset, test: Dataset, *, keep_catalogue: bool = False) -> Split:
-    """The split of a public train file and test file. Users and items are matched by raw id.
-
-    Parameters
-    ----------
-    train, test
-        Two logs, each with id maps of its own.
-    keep_catalogue
-        Keep items without a train event in the id map of train.
-
-    Raises
-    ------
-    DataError
-        Where one of the two is empty.
-    """
-    notes = ["Train and test were given as two logs.", *(f"Test log: {note}" for note in test.notes)]
-    name = f"fixed ({train.name}, {test.name})"
-    return assemble(name, train, test, keep_catalogue=keep_catalogue, notes=notes)
-
-
-def _cut(
-    name: str,
-    data: Dataset,
-    train: BoolArray,
-    test: BoolArray | None = None,
-    *,
-    told: BoolArray | None = None,
-    at: int | None = None,
-    keep_catalogue: bool,
-    notes: list[str] | None = None,
-) -> Split:
-    """The split of one log by (m,) masks; ``test`` None means all that is not train."""
-    return assemble(
-        name,
-        data.take(train),
-        data.take(~train if test is None else test),
-        history=None if told is None else data.take(told),
-        at=at,
-        keep_catalogue=keep_catalogue,
-        notes=notes or [],
-    )
+#: Name -> way of splitting, for the command line and experiments: see ``split_by_name.py``.
+SPLITTERS: Mapping[str, Callable[..., Split | Iterator[Split]]] = {
+    "user-time": user_time,
+    "global-time": global_time,
+    "leave-last-out": leave_last_out,
+    "random": random_holdout,
+    "k-fold": k_fold,
+    "time-folds": time_folds,
+    "unknown-users": unknown_users,
+    "unknown-items": unknown_items,
+}
 
 
 def _exact(share: float) -> Fraction:
@@ -396,11 +366,11 @@ def _drawn(among: IntArray, size: int, share: float, seed: int) -> BoolArray:
 def _ties(data: Dataset, kept: IntArray) -> str:
     """How many users are cut between events of one second, after their first ``kept`` (n_users,)."""
     lengths = np.diff(data.offsets)
-    cut = (data.offsets[:-1] + kept)[(kept > 0) & (kept < lengths)]
+    border = (data.offsets[:-1] + kept)[(kept > 0) & (kept < lengths)]
     time = _times(data, "a cut in time")
-    tied = int((time[cut - 1] == time[cut]).sum())
+    tied = int((time[border - 1] == time[border]).sum())
     return (
-        f"{percent(tied, len(cut))} of the cut histories are cut between events of the same second: "
+        f"{percent(tied, len(border))} of the cut histories are cut between events of the same second: "
         "the order of the file decides between ties."
     )
 

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
-from recsmith.data.split import Split
+from recsmith.data.split import Split, repeats
 from recsmith.errors import DataError, NotFittedError, ParameterError
 from recsmith.evaluation.metrics import ranking, rating
+from recsmith.evaluation.report import sample_of
+from recsmith.evaluation.significance import Sample
 from recsmith.protocols import RatingPredictor, Recommender
 from recsmith.recommend import Pipeline, TopK
 from recsmith.resources import Usage, measure
@@ -18,13 +21,13 @@ from recsmith.types import BoolArray, FloatArray, IntArray, Queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answerable:
+class _Answerable:
     """The requests of a split that have a truth to be found, and that truth."""
 
     rows: IntArray  #: (n,) requests of the split
     offsets: IntArray  #: (n + 1,) int64 bounds into ``items``
     items: IntArray  #: (t,) int32 truth items, -1 = not in train
-    notes: tuple[str, ...] = ()  #: what was left out, in words
+    notes: tuple[str, ...]  #: what was left out, in words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,17 +42,24 @@ class Ranked:
     notes: tuple[str, ...]
     usage: Usage  #: of ``recommend``
 
+    def sample(self, metric: str) -> Sample:
+        """The figure as sums over users."""
+        return sample_of(metric, self.values[metric], None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rated:
     """Predicted ratings of the truth and how far off they are."""
 
     rows: IntArray  #: (n,) requests of the split that have rated pairs
-    predicted: FloatArray  #: (p,) float64
     values: dict[str, FloatArray]  #: rmse and mae -> (n,) float64 of each user
     pairs: IntArray  #: (n,) rated pairs of each user
     notes: tuple[str, ...]
     usage: Usage  #: of ``predict``
+
+    def sample(self, metric: str) -> Sample:
+        """The figure as sums over users."""
+        return sample_of(metric, self.values[metric], self.pairs)
 
 
 def can_rank(pipeline: Pipeline) -> bool:
@@ -62,7 +72,7 @@ def can_rate(pipeline: Pipeline, split: Split) -> bool:
     return isinstance(pipeline.model, RatingPredictor) and split.truth.values is not None
 
 
-def answerable(split: Split, *, filter_seen: bool = True) -> Answerable:
+def _answerable(split: Split, *, filter_seen: bool) -> _Answerable:
     """The requests with a truth; with ``filter_seen``, truth in the user's own history is no truth.
 
     It could never be recommended, so it would lower every model's figures alike and say nothing.
@@ -76,7 +86,7 @@ def answerable(split: Split, *, filter_seen: bool = True) -> Answerable:
     n = len(split.queries)
     had = np.bincount(rows, minlength=n)
     if filter_seen:
-        seen = _in_history(split, rows, items)
+        seen, _ = repeats(split.queries, split.truth, split.train.n_items)
         rows, items = rows[~seen], items[~seen]
         if seen.any():
             notes.append(
@@ -93,18 +103,7 @@ def answerable(split: Split, *, filter_seen: bool = True) -> Answerable:
     if silent := int((had == 0).sum()):
         notes.append(f"{silent:,} requests have no truth and are not judged.")
     offsets = np.concatenate([[0], np.cumsum(left[judged])])
-    return Answerable(rows=judged, offsets=offsets, items=items, notes=tuple(notes))
-
-
-def _in_history(split: Split, rows: IntArray, items: IntArray) -> BoolArray:
-    """(t,) bool: the request's own history holds the item."""
-    width = max(split.train.n_items, 1)
-    history = np.sort(split.queries.rows * width + split.queries.items)
-    wanted = rows * width + items
-    if not len(history):
-        return np.zeros(len(wanted), dtype=np.bool_)
-    at = np.minimum(np.searchsorted(history, wanted), len(history) - 1)
-    return np.asarray((items >= 0) & (history[at] == wanted), dtype=np.bool_)
+    return _Answerable(rows=judged, offsets=offsets, items=items, notes=tuple(notes))
 
 
 def rank(pipeline: Pipeline, split: Split, names: Sequence[str], *, filter_seen: bool = True) -> Ranked:
@@ -122,9 +121,9 @@ def rank(pipeline: Pipeline, split: Split, names: Sequence[str], *, filter_seen:
     NotFittedError, ParameterError, DataError
         The pipeline is not fitted, or on other items; an unknown name; nobody to judge.
     """
-    check_fitted_on(pipeline, split)
+    _check_fitted_on(pipeline, split)
     width = max(k for _, k in map(ranking.parse, names))
-    truth = answerable(split, filter_seen=filter_seen)
+    truth = _answerable(split, filter_seen=filter_seen)
     everybody = len(truth.rows) == len(split.queries)
     queries = split.queries if everybody else split.queries.take(truth.rows)
     with measure() as usage:
@@ -144,7 +143,7 @@ def rate(pipeline: Pipeline, split: Split) -> Rated:
     NotFittedError, ParameterError, DataError
         The pipeline is not fitted, or on other items; no ratings; a prediction that is not a number.
     """
-    check_fitted_on(pipeline, split)
+    _check_fitted_on(pipeline, split)
     truth = split.truth
     if not isinstance(pipeline.model, RatingPredictor) or truth.values is None:
         raise ParameterError(
@@ -159,20 +158,26 @@ def rate(pipeline: Pipeline, split: Split) -> Rated:
     judged, within = np.unique(rows, return_inverse=True)
     values, pairs = rating.user_errors(predicted, actual, within, len(judged))
     notes = (f"{(~has).sum():,} truth events have no rating.",) if not has.all() else ()
-    return Rated(rows=judged, predicted=predicted, values=values, pairs=pairs, notes=notes, usage=usage)
+    return Rated(rows=judged, values=values, pairs=pairs, notes=notes, usage=usage)
+
+
+def answer(pipeline: Pipeline, split: Split, metric: str, *, filter_seen: bool = True) -> Ranked | Rated:
+    """What ``metric`` is a figure of: ``rank`` for ``"ndcg@10"`` and the like, ``rate`` for rmse and mae."""
+    if metric in rating.METRICS:
+        return rate(pipeline, split)
+    return rank(pipeline, split, [metric], filter_seen=filter_seen)
 
 
 def fingerprint(split: Split) -> str:
     """SHA-256 of questions and truth: figures can be compared only where it is equal."""
-    digest = hashlib.sha256()
-    digest.update("\x1f".join(map(str, split.user_ids)).encode())
+    digest = hashlib.sha256(split.user_ids.cast(pl.String).str.join("\x1f").item().encode())
     asked, truth = split.queries, split.truth
     for column in (asked.offsets, asked.items, truth.offsets, truth.items, truth.values):
         digest.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
 
 
-def check_fitted_on(pipeline: Pipeline, split: Split) -> None:
+def _check_fitted_on(pipeline: Pipeline, split: Split) -> None:
     """Raise unless the pipeline is fitted on as many items as the split's train log has."""
     if pipeline.n_items == 0:
         raise NotFittedError(

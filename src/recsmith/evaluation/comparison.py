@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recsmith.errors import ParameterError
 from recsmith.evaluation.report import Report, better_first, smaller_is_better, written
-from recsmith.evaluation.significance import (
-    Interval,
-    PairedTest,
-    Sample,
-    difference_interval,
-    holm,
-    intervals,
-    paired_p,
-)
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from recsmith.evaluation.significance import Interval, PairedTest, Sample, holm, intervals, paired_p
+from recsmith.tables import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,23 +51,22 @@ class Comparison:
         }
 
     def __rich__(self) -> Table:
-        from rich.table import Table
-
-        title = f"{self.metric} on {self.split}: {self.users:,} users, against {self.reference}"
-        caption = f"paired {self.test} test, Holm's correction for {len(self.rows) - 1} comparisons"
-        table = Table(title=title, caption=caption)
-        table.add_column("model")
-        interval = f"{self.level:.0%} interval"
-        for heading in (self.metric, interval, "difference", interval, "p", "p corrected"):
-            table.add_column(heading, justify="right")
-        table.add_column("verdict")
-        for row in self.rows:
-            against = ["", "", "", ""]
-            if row.difference_interval is not None:
-                against = [f"{row.difference:+.4f}", written(row.difference_interval)]
-                against += [f"{row.p:.4f}", f"{row.p_corrected:.4f}"]
-            table.add_row(row.model, f"{row.value:.4f}", written(row.interval), *against, row.verdict)
-        return table
+        columns = ("model", "difference", f"{100 * self.level:g} %", "p", "p (Holm)", "verdict")
+        rows = [
+            (row.model, "", "", "", "", row.verdict)
+            if row.difference_interval is None
+            else (
+                row.model,
+                f"{row.difference:+.4f}",
+                written(row.difference_interval),
+                row.p,
+                row.p_corrected,
+                row.verdict,
+            )
+            for row in self.rows
+        ]
+        title = f"Against {self.reference} by {self.metric}: paired {self.test} test on the same users"
+        return Table(title, columns, rows, numbers=columns[1:-1])
 
 
 def compare(
@@ -116,6 +105,7 @@ def compare(
     others = [model for model in samples if model != reference]
     draws: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
     bounds = intervals(samples, **draws)
+    gaps = intervals(samples, against=reference, **draws)
     p = [paired_p(samples[model], samples[reference], test=test, seed=seed) for model in others]
     corrected = dict(zip(others, zip(p, holm(p), strict=True), strict=True))
 
@@ -127,7 +117,7 @@ def compare(
         return Contender(
             **one,
             difference=difference,
-            difference_interval=difference_interval(sample, samples[reference], **draws),
+            difference_interval=gaps[model],
             p=corrected[model][0],
             p_corrected=corrected[model][1],
             verdict=_verdict(difference, corrected[model][1], 1 - level, metric),
@@ -150,22 +140,24 @@ class Leaderboard:
 
     metric: str
     split: str
+    users: int
     rows: list[dict[str, Any]]  #: rank, model, the metric, low, high, fit_seconds, answer_seconds, memory_mb
 
     def __rich__(self) -> Table:
-        from rich.table import Table
-
-        table = Table(title=f"{self.metric} on {self.split}")
-        table.add_column("", justify="right")
-        table.add_column("model")
-        for heading in (self.metric, "95% interval", "fit s", "answer s", "peak MB"):
-            table.add_column(heading, justify="right")
-        for row in self.rows:
-            interval = written(Interval(row["low"], row["high"]))
-            digits = {"fit_seconds": 2, "answer_seconds": 2, "memory_mb": 0}
-            costs = [_short(row[cost], places) for cost, places in digits.items()]
-            table.add_row(str(row["rank"]), row["model"], f"{row[self.metric]:.4f}", interval, *costs)
-        return table
+        columns = ("", "model", self.metric, "95 %", "fit s", "ask s", "MB")
+        digits = {"fit_seconds": 2, "answer_seconds": 2, "memory_mb": 0}
+        rows = [
+            (
+                row["rank"],
+                row["model"],
+                row[self.metric],
+                written(Interval(row["low"], row["high"])),
+                *(_short(row[cost], places) for cost, places in digits.items()),
+            )
+            for row in self.rows
+        ]
+        title = f"{self.metric} on {self.split}: {self.users:,} users"
+        return Table(title, columns, rows, numbers=(columns[0], *columns[2:]))
 
 
 def leaderboard(reports: Sequence[Report], metric: str) -> Leaderboard:
@@ -195,7 +187,7 @@ def leaderboard(reports: Sequence[Report], metric: str) -> Leaderboard:
                 "memory_mb": max((v for v in report.memory_mb.values() if v is not None), default=None),
             }
         )
-    return Leaderboard(metric=metric, split=reports[0].split, rows=rows)
+    return Leaderboard(metric=metric, split=reports[0].split, users=len(reports[0]), rows=rows)
 
 
 def _check_same_split(reports: Sequence[Report], least: int) -> None:

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
 from recsmith.data.dataset import Dataset
 from recsmith.data.split import Split
 from recsmith.errors import ParameterError
-from recsmith.evaluation.answers import can_rank, can_rate, rank, rate
-from recsmith.evaluation.report import sample_of, smaller_is_better, written
-from recsmith.evaluation.significance import Interval, Sample, difference_interval
+from recsmith.evaluation.answers import Ranked, Rated, answer, can_rank
+from recsmith.evaluation.report import smaller_is_better, written
+from recsmith.evaluation.significance import Interval, intervals
 from recsmith.recommend import Pipeline
 from recsmith.resources import measure
+from recsmith.tables import Table
 from recsmith.types import BoolArray, IntArray
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 DEFAULT_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5)
 
@@ -87,29 +85,20 @@ class FoldInGap:
         return (*lines, f"A refit pays, by its interval, from {self.pays_at:.0%} of new events on.")
 
     def __rich__(self) -> Table:
-        from rich.table import Table
-
-        verdict = (
-            "at none of these shares" if self.pays_at is None else f"from {self.pays_at:.0%} new events on"
-        )
-        table = Table(
-            title=f"{self.model} on {self.split}: {self.metric}", caption=f"A refit pays {verdict}."
-        )
-        for heading in ("new events", "fold-in", "refit", "gain of refit", "95% interval", "same items"):
-            table.add_column(heading, justify="right")
-        for row in (self.trained, *self.rows):
-            share = f"{row.share_new:.0%}" if row.share_new else "none (trained vectors)"
-            same = "" if row.overlap is None else f"{row.overlap:.0%}"
-            figures = f"{row.fold_in:.4f}", f"{row.refit:.4f}", f"{row.gain:+.4f}"
-            table.add_row(share, *figures, written(row.interval), same)
-        return table
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Answer:
-    sample: Sample
-    lists: IntArray | None  # (n, k)
-    rows: IntArray  # (n,) judged requests
+        columns = ("new events", "fold-in", "refit", "gain", "95 %", "same items")
+        rows = [
+            (
+                f"{row.share_new:.0%}" if row.share_new else "none (trained vectors)",
+                row.fold_in,
+                row.refit,
+                f"{row.gain:+.4f}",
+                written(row.interval),
+                "" if row.overlap is None else f"{row.overlap:.0%}",
+            )
+            for row in (self.trained, *self.rows)
+        ]
+        title = f"{self.model} on {self.split}: {self.metric}, and what a refit gains"
+        return Table(title, columns, rows, numbers=columns[1:], caption=self.words()[-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,27 +111,25 @@ class _Judge:
     resamples: int
     seed: int
 
-    def ask(self, pipeline: Pipeline, as_trained: BoolArray | None) -> _Answer:
+    def ask(self, pipeline: Pipeline, as_trained: BoolArray | None) -> Ranked | Rated:
         """Answers with trained user vectors where ``as_trained`` allows them."""
         split = replace(self.split, queries=self.split.queries.replace(as_trained=as_trained))
-        if self.metric == "rmse":
-            rated = rate(pipeline, split)
-            return _Answer(sample_of(self.metric, rated.values[self.metric], rated.pairs), None, rated.rows)
-        ranked = rank(pipeline, split, [self.metric], filter_seen=self.filter_seen)
-        return _Answer(Sample.of_users(ranked.values[self.metric]), ranked.top.items, ranked.rows)
+        return answer(pipeline, split, self.metric, filter_seen=self.filter_seen)
 
-    def row(self, fold_in: _Answer, refit: _Answer, **rest: Any) -> FoldInRow:
+    def row(self, fold_in: Ranked | Rated, refit: Ranked | Rated, **rest: Any) -> FoldInRow:
         """The refit against the fold-in, user by user."""
         sign = -1.0 if smaller_is_better(self.metric) else 1.0
-        first, second = fold_in.sample.estimate(), refit.sample.estimate()
-        bounds = difference_interval(refit.sample, fold_in.sample, resamples=self.resamples, seed=self.seed)
-        lists = None if fold_in.lists is None or refit.lists is None else (fold_in.lists, refit.lists)
+        samples = {"fold_in": fold_in.sample(self.metric), "refit": refit.sample(self.metric)}
+        first, second = (sample.estimate() for sample in samples.values())
+        draws: dict[str, Any] = {"resamples": self.resamples, "seed": self.seed}
+        bounds = intervals(samples, against="fold_in", **draws)["refit"]
+        lists = [answers.top.items for answers in (fold_in, refit) if isinstance(answers, Ranked)]
         return FoldInRow(
             fold_in=first,
             refit=second,
             gain=sign * (second - first),
             interval=Interval(*sorted(sign * bound for bound in bounds)),
-            overlap=None if lists is None else overlap(*lists),
+            overlap=overlap(*lists) if lists else None,
             **rest,
         )
 
@@ -151,9 +138,8 @@ def fold_in_gap(
     make_pipeline: Callable[[], Pipeline],
     split: Split,
     share_new: Sequence[float] = DEFAULT_SHARES,
-    k: int = 10,
     *,
-    metric: Literal["ndcg", "rmse"] | None = None,
+    metric: str | None = None,
     least_gain: float = 0.0,
     filter_seen: bool = True,
     resamples: int = 1000,
@@ -173,10 +159,8 @@ def fold_in_gap(
         Questions and truth; its train log is cut.
     share_new
         Shares of new events, each in (0, 1).
-    k
-        Length of the lists.
     metric
-        ``"ndcg"`` (at k) or ``"rmse"``; None: ndcg where the model orders items, else rmse.
+        ``"ndcg@10"`` and the like, or ``"rmse"``, ``"mae"``; None: ndcg@10 where the model orders items, else rmse.
     least_gain
         Gain in the metric from which a refit is worth its cost; 0: any gain that is more than chance.
     filter_seen
@@ -193,8 +177,8 @@ def fold_in_gap(
         raise ParameterError.of("fold_in_gap", "share_new", "shares in (0, 1)", bad[0])
     with measure() as usage:
         full = make_pipeline().fit(split.train, rng=seed)
-    full_metric = f"ndcg@{k}" if _metric(full, split, metric) == "ndcg" else "rmse"
-    judge = _Judge(split, full_metric, filter_seen, resamples, seed)
+    metric = metric or ("ndcg@10" if can_rank(full) else "rmse")
+    judge = _Judge(split, metric, filter_seen, resamples, seed)
     refit = judge.ask(full, split.queries.as_trained)
     costs: dict[str, Any] = {"refit_seconds": usage.seconds}
     trained = judge.row(judge.ask(full, None), refit, share_new=0.0, new_events=0, changed_users=0, **costs)
@@ -212,7 +196,7 @@ def fold_in_gap(
     return FoldInGap(
         model=type(full.model).__name__,
         split=split.name,
-        metric=full_metric,
+        metric=metric,
         trained=trained,
         rows=tuple(rows),
         pays_at=next((row.share_new for row in rows if row.interval.low > least_gain), None),
@@ -230,17 +214,6 @@ def overlap(first: IntArray, second: IntArray) -> float:
     width = int(max(first.max(), second.max())) + 1
     row = np.arange(n, dtype=np.int64)[:, None] * max(width, 1)
     return float(np.isin((row + first)[first >= 0], (row + second)[second >= 0]).sum() / (n * k))
-
-
-def _metric(pipeline: Pipeline, split: Split, metric: str | None) -> str:
-    possible = [
-        name for name, can in (("ndcg", can_rank(pipeline)), ("rmse", can_rate(pipeline, split))) if can
-    ]
-    if not possible or (metric is not None and metric not in possible):
-        given = " or ".join(possible) or "nothing"
-        who = f"{type(pipeline.model).__name__} on {split.name!r}"
-        raise ParameterError.of("fold_in_gap", "metric", f"what {who} can give ({given})", metric)
-    return metric or possible[0]
 
 
 def _older_part(train: Dataset, share: float) -> Dataset:

@@ -14,16 +14,7 @@ import numpy as np
 
 from recsmith.data.split import Split
 from recsmith.errors import ParameterError
-from recsmith.evaluation.answers import (
-    Ranked,
-    Rated,
-    can_rank,
-    can_rate,
-    check_fitted_on,
-    fingerprint,
-    rank,
-    rate,
-)
+from recsmith.evaluation.answers import Ranked, Rated, can_rank, can_rate, fingerprint, rank, rate
 from recsmith.evaluation.metrics import beyond_accuracy as beyond
 from recsmith.evaluation.metrics import ranking
 from recsmith.evaluation.report import Report, Stratum, sample_of, summarize
@@ -132,7 +123,6 @@ def judge(
         A split without truth, or a prediction that is not a number.
     """
     start = time.perf_counter()
-    check_fitted_on(fitted, split)
     names = ranking.expand(ranking.DEFAULT_METRICS if metrics is None else metrics, ks)
     rates = _judges_ratings(fitted, split, rating)
     if can_rank(fitted) and not names and not rates:
@@ -224,7 +214,7 @@ def _report(
     pairs = None if rated is None else np.nan_to_num(_spread(rated.pairs, rated.rows, rows)).astype(np.int64)
     samples = {metric: sample_of(metric, column, pairs) for metric, column in values.items()}
     means, bounds = summarize(samples, **draws)
-    known = split.known[rows].astype(np.bool_)
+    known = split.known[rows]
     strata = {}
     for group, mask in (("known", known), ("unknown", ~known)):
         if mask.any():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,10 +12,8 @@ import polars as pl
 from recsmith.errors import ParameterError
 from recsmith.evaluation.metrics import rating
 from recsmith.evaluation.significance import Interval, Sample, intervals
+from recsmith.tables import Table
 from recsmith.types import BoolArray, FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 VERSION = 1  #: of the schema of ``Report.as_dict``
 
@@ -113,24 +111,24 @@ class Report:
         return {"split": self.split, "figures": figures}
 
     def __rich__(self) -> Table:
-        from rich.table import Table
-
-        split_up = len(self.strata) > 1
+        strata = self.strata if len(self.strata) > 1 else {}
+        columns = ["metric", "all users", "95 %", *(f"{n} ({s.users:,})" for n, s in strata.items())]
+        rows: list[tuple[Any, ...]] = [
+            (name, mean, written(self.intervals[name]), *(s.means[name] for s in strata.values()))
+            for name, mean in self.means.items()
+        ]
+        rows += [(name, figure, *[""] * (len(columns) - 2)) for name, figure in self.beyond.items()]
         title = f"{self.model} on {self.split}: {len(self):,} users"
-        table = Table(title=title, caption=self._caption(), caption_justify="left")
-        table.add_column("metric")
-        for heading in (
-            "all users",
-            "95% interval",
-            *(_heading(n, s) for n, s in self.strata.items() if split_up),
-        ):
-            table.add_column(heading, justify="right")
-        for name, mean in self.means.items():
-            apart = [f"{s.means[name]:.4f}" for s in self.strata.values()] if split_up else []
-            table.add_row(name, f"{mean:.4f}", written(self.intervals[name]), *apart)
-        for name, figure in self.beyond.items():
-            table.add_row(name, f"{figure:.4f}", "", style="dim")
-        return table
+        styles = [""] * len(self.means) + ["dim"] * len(self.beyond)
+        return Table(
+            title,
+            columns,
+            rows,
+            numbers=columns[1:],
+            whole=columns[:1],
+            styles=styles,
+            caption=self._caption(),
+        )
 
     def _caption(self) -> str:
         times = ", ".join(f"{name} {value:.2f} s" for name, value in self.seconds.items())
@@ -170,19 +168,15 @@ def better_first(reports: Sequence[Report], metric: str) -> list[Report]:
 
 
 def written(interval: Interval) -> str:
-    """``0.4312 .. 0.4521``."""
-    return f"{interval.low:.4f} .. {interval.high:.4f}"
-
-
-def _heading(name: str, stratum: Stratum) -> str:
-    return f"{name} users ({stratum.users:,})"
+    """``0.4312 to 0.4521``."""
+    return f"{interval.low:.4f} to {interval.high:.4f}"
 
 
 def _number(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
 
 
-def _plain(values: Mapping[str, float | None] | Mapping[str, float]) -> dict[str, float | None]:
+def _plain(values: Mapping[str, float | None]) -> dict[str, float | None]:
     return {name: _number(value) for name, value in values.items()}
 
 

@@ -29,10 +29,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    def excludes_zero(self) -> bool:
-        """Whether zero lies outside."""
-        return self.low > 0 or self.high < 0
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
@@ -111,9 +107,14 @@ def replicates(samples: Sequence[Sample], *, resamples: int = 1000, seed: int = 
 
 
 def intervals(
-    samples: Mapping[str, Sample], *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    samples: Mapping[str, Sample],
+    *,
+    against: str | None = None,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Interval]:
-    """Percentile bootstrap intervals of all figures.
+    """Percentile bootstrap intervals of all figures, or of what each exceeds the figure ``against`` by.
 
     B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 
@@ -125,15 +126,9 @@ def intervals(
     if not 0 < level < 1:
         raise ParameterError.of("intervals", "level", "in (0, 1)", level)
     drawn = replicates(list(samples.values()), resamples=resamples, seed=seed)
+    if against is not None:
+        drawn -= drawn[:, [list(samples).index(against)]]
     return {name: _percentiles(drawn[:, j], level) for j, name in enumerate(samples)}
-
-
-def difference_interval(
-    first: Sample, second: Sample, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
-) -> Interval:
-    """Bootstrap interval of ``first - second`` on the same users: each draw serves both."""
-    drawn = replicates([first, second], resamples=resamples, seed=seed)
-    return _percentiles(drawn[:, 0] - drawn[:, 1], level)
 
 
 def paired_p(

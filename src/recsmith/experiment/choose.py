@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recsmith.data.split import Split
 from recsmith.errors import ParameterError
-from recsmith.evaluation.answers import rank, rate
-from recsmith.evaluation.metrics import rating
-from recsmith.evaluation.report import sample_of, smaller_is_better
+from recsmith.evaluation.answers import answer
+from recsmith.evaluation.report import smaller_is_better
 from recsmith.experiment.train import make_pipeline
 from recsmith.models.registry import model_class
 from recsmith.protocols import Monitor
 from recsmith.recommend import Pipeline
 from recsmith.resources import measure
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from recsmith.tables import Table
 
 #: Parameters that change only the question: a fitted model serves all values of them.
 _WHEN_ASKED = frozenset({"half_life", "half_life_unit"})
@@ -80,16 +77,14 @@ class Choice:
         }
 
     def __rich__(self) -> Table:
-        from rich.table import Table
-
-        table = Table(title=f"{self.model} on {self.split}", title_justify="left")
-        table.add_column("parameters", overflow="fold")
-        table.add_column(self.metric, justify="right")
         best = self.best
-        for trial in self.trials:
-            shown = ", ".join(f"{name}={value}" for name, value in trial.parameters.items())
-            table.add_row(shown or "defaults", f"{trial.value:.4f}", style="bold" if trial is best else "")
-        return table
+        rows = [
+            (", ".join(f"{n}={v}" for n, v in trial.parameters.items()) or "defaults", trial.value)
+            for trial in self.trials
+        ]
+        styles = ["bold" if trial is best else "" for trial in self.trials]
+        title = f"{self.model} on {self.split}"
+        return Table(title, ("parameters", self.metric), rows, numbers=(self.metric,), styles=styles)
 
 
 def choose(
@@ -114,7 +109,7 @@ def choose(
     grid
         Parameter of the model or of ``Weighting`` -> the values to try; all combinations are.
     splits
-        Splits of the *train* part of the split that is reported, ``validation(split, splitter)``; the metric is
+        Splits of the *train* part of the split that is reported, ``splitter.split(split.train)``; the metric is
         their mean. One window of time is a small sample: ``time-folds`` gives several.
     metric
         ``"ndcg@10"`` and the like, or ``"rmse"``, ``"mae"``.
@@ -165,23 +160,9 @@ def _over_folds(
         with measure() as usage:
             fitted = alike[0].fit(fold.train, rng=seed)
         seconds += usage.seconds
-        values.append([validated(replace(fitted, weighting=one.weighting), fold, metric) for one in alike])
+        asked = (replace(fitted, weighting=one.weighting) for one in alike)
+        values.append([answer(one, fold, metric).sample(metric).estimate() for one in asked])
     return [sum(column) / len(folds) for column in zip(*values, strict=True)], seconds
-
-
-def validated(fitted: Pipeline, split: Split, metric: str) -> float:
-    """One figure of a fitted pipeline, without intervals.
-
-    Raises
-    ------
-    ParameterError
-        An unknown metric, or one that the model or the split cannot give.
-    """
-    if metric in rating.METRICS:
-        rated = rate(fitted, split)
-        return sample_of(metric, rated.values[metric], rated.pairs).estimate()
-    ranked = rank(fitted, split, [metric])
-    return sample_of(metric, ranked.values[metric], None).estimate()
 
 
 def _same_fit(model: str, points: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:

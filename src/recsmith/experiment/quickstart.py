@@ -13,7 +13,7 @@ from typing import Any
 from recsmith.bundle import Bundle
 from recsmith.data.dataset import Dataset
 from recsmith.data.split import Split
-from recsmith.data.split_by_name import Splitter, validation
+from recsmith.data.split_by_name import Splitter
 from recsmith.evaluation import evaluate, fold_in_gap, leaderboard
 from recsmith.evaluation.report import Report
 from recsmith.experiment.choose import Choice, Trial, choose
@@ -127,7 +127,7 @@ def quickstart(data: Dataset, *, seed: int = 0, watch: Watch | None = None) -> Q
     """
     show = watch or _silent
     split = SPLIT.split(data)[0]
-    trial = validation(split, SPLIT)[0]
+    trial = SPLIT.split(split.train)[0]
     choices: dict[str, Choice] = {}
     ranking = _run("ranking", RANKERS, RANKING_METRIC, split, trial, choices, seed, show)
     raters = RATERS if data.value is not None else ()

@@ -85,6 +85,10 @@ def train(
     ParameterError, DataError
         Bad parameters, or a log that the model cannot learn from.
     """
+    if not isinstance(data, Dataset):
+        raise ParameterError.of(
+            "train", "data", "a Dataset, which recsmith.load(source) gives", type(data).__name__
+        )
     pipeline = make_pipeline(model, fallback=fallback, fallback_parameters=fallback_parameters, **parameters)
     return as_bundle(pipeline, data, seed=seed, monitor=monitor)
 

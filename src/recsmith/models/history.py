@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy import sparse
 
 from recsmith import parallel
+from recsmith.kernels import njit
 from recsmith.types import FloatArray, IntArray, Queries, check_range, ragged_take
 
 _ROWS = 64

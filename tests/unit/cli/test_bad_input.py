@@ -138,6 +138,8 @@ def test_train_wants_a_target(cli, log, tmp_path):
         (("--history", ","), "--history"),
         (("--history", "zz"), "'zz'"),
         (("--user", "u00", "--items", "zz"), "'zz'"),
+        (("--user", "u00", "--items", "mine.txt"), "Nor is there a file of that name"),
+        (("--user", "u00", "--exclude", "i00,zz"), "Known ids look like"),
         (("--user", "u00", "--items", ","), "No id"),
     ],
 )
@@ -147,6 +149,34 @@ def test_bad_requests(cli, bundle, tmp_path, monkeypatch, options, wanted):
     assert result.status == 2
     assert wanted in result.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train ease --data LOG --out FILE/b",
+        "evaluate ease --data LOG --out FILE/report.json",
+        "compare ease popular --data LOG --out FILE/report.json",
+        "recommend BUNDLE --all --out FILE/lists.csv",
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    cli, log, bundle, tmp_path, line, monkeypatch
+):
+    file = write(tmp_path, "precious", "notes")
+    monkeypatch.setattr("recsmith.recommend.Pipeline.fit", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setattr("recsmith.experiment.train.load_bundle", lambda *_: pytest.fail("too late"))
+    words = {"LOG": str(log), "BUNDLE": str(bundle)}
+    result = cli(*(words.get(word, word.replace("FILE", str(file))) for word in line.split()))
+    assert result.status == 1
+    assert "notes is a file, not a folder" in result.err
+
+
+def test_a_folder_without_permission_is_told_before_the_work(cli, log, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    result = cli("train", "ease", "--data", log, "--out", tmp_path / "new" / "b")
+    assert result.status == 1
+    assert f"no permission for {tmp_path}" in result.err
 
 
 def test_similar_to_an_unknown_item(cli, bundle):

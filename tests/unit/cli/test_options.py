@@ -57,12 +57,12 @@ def test_numbers_as_people_write_them():
 def test_a_narrow_terminal_gets_blocks(monkeypatch, capsys):
     from rich.console import Console
 
-    from recsmith.cli.console import table
+    from recsmith.tables import Table
 
     def shown(width):
         monkeypatch.setenv("COLUMNS", str(width))
         rows = [(1, "ease", 0.25), (2, "[b]pop[/b]", 0.125)]
-        made = table("Best", ("rank", "model", "score"), rows, numbers=("score",), whole=("model",))
+        made = Table("Best", ("rank", "model", "score"), rows, numbers=("score",), whole=("model",))
         Console(markup=False).print(made)
         return capsys.readouterr().out
 

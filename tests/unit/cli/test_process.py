@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -47,7 +48,10 @@ def test_exit_statuses(bundle):
     assert run("nosuch").returncode == 2
 
 
-def test_interrupt_leaves_nothing_half_written(large, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_stop_leaves_nothing_half_written(large, tmp_path, number, status):
     target = tmp_path / "lists.parquet"
     target.write_text("the old one")
     process = subprocess.Popen(
@@ -60,10 +64,10 @@ def test_interrupt_leaves_nothing_half_written(large, tmp_path):
     while not list(tmp_path.glob(".lists.parquet.*")) and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     sent = time.monotonic()
     out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert time.monotonic() - sent < 10
     assert (out, "Traceback" in err) == ("", False)
     assert "Stopped" in err
@@ -116,11 +120,28 @@ def test_a_reader_that_goes_away(bundle):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_standard_output_on_a_full_disk(bundle):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_standard_output_on_a_full_disk(bundle, as_json, unbuffered):
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*COMMAND, "info", str(bundle)], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            [*COMMAND, "info", str(bundle), *as_json],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env=environment,
         )
     assert done.returncode == 1
     assert "No space left" in done.stderr
     assert "Exception ignored" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_letters_that_standard_output_does_not_have(bundle):
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = run("recommend", bundle, "--user", "Zoë", env=ascii_only)
+    assert (done.returncode, "Zo\\xeb" in done.stdout) == (0, True)
+    done = run("recommend", bundle, "--user", "Zoë", "--json", env=ascii_only)
+    assert json.loads(done.stdout)["lists"][0]["user_id"] == "Zoë"

@@ -196,6 +196,12 @@ def test_predict(cli, log, tmp_path):
     ]
     assert [p["item_id"] for p in found] == ["i00", "zz"]
     assert all(3 <= p["rating"] <= 5 for p in found)
+    strangers = ("--user", "u00", "--user", "nobody", "--item", "i00", "--item", "zz")
+    assert cli("predict", tmp_path / "b", *strangers, "--json").json["unknown"] == {
+        "users": ["nobody"],
+        "items": ["zz"],
+    }
+    assert "rated by averages: users nobody; items zz" in cli("predict", tmp_path / "b", *strangers).out
     refused = cli("recommend", tmp_path / "b", "--user", "u00")
     assert refused.status == 2
     assert "orders no items" in refused.err
@@ -311,6 +317,19 @@ def test_dry_run_knows_the_size(cli, log, tmp_path):
         }
 
 
+def test_dry_run_sees_what_a_filter_leaves(cli, log):
+    rated = pl.read_csv(log).filter(pl.col("rating") == 5)
+    found = cli("train", "ease", "--data", log, "--min-rating", "5", "--dry-run", "--json").json["log"]
+    assert found["events"] == rated.height < pl.read_csv(log).height
+
+
+def test_the_next_step_can_be_pasted(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("log.csv").write_text('user,item\n"a, b",x\n"a, b",y\n')
+    found = cli("train", "popular", "--data", "log.csv", "--out", "my bundle", "-q").out
+    assert "recsmith recommend 'my bundle' --user 'a, b'" in found
+
+
 def test_doctor(cli):
     found = cli("doctor", "--json").json
     assert found["versions"]["recsmith"] == __version__
@@ -364,6 +383,8 @@ def test_figures_go_into_the_model_card(cli, log, bundle, tmp_path):
     assert "With 5% of the events new: fold-in" in card
     assert cli("recommend", own, "--user", "u01", "--json").out == before
     assert cli("evaluate", "ease", "--data", log, "--card").status == 2
+    other = cli("evaluate", own, "--data", log, "--set", "reg=7", "--card")
+    assert (other.status, "--card and --set" in other.err) == (2, True)
 
 
 def test_the_fallback_takes_parameters(cli, log, tmp_path):

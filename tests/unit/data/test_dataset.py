@@ -183,6 +183,10 @@ def test_from_log_without_the_catalogue():
         ({"user_id": [1.5], "item_id": [1]}, "user ids must be text or integers"),
         ({"user_id": [1, 2], "item_id": [1, 2], "weight": [1.0, None]}, "1 of 2 weights are missing"),
         ({"user_id": [1, 2], "item_id": [1, 2], "weight": [1.0, -2.0]}, "the first is -2"),
+        (
+            {"user_id": [1, 2], "item_id": [1, 2], "rating": [1.0, float("inf")]},
+            "1 of 2 ratings are infinite",
+        ),
         ({"user_id": [1] * 128, "item_id": [1] * 128, "event": [f"e{i}" for i in range(128)]}, "128 kinds"),
     ],
 )

@@ -166,3 +166,14 @@ def test_cache_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     ):
         monkeypatch.setattr(sys, "platform", platform)
         assert cache_dir().as_posix().endswith(ending)
+
+
+def test_no_home_folder_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("RECSMITH_DATA_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(FetchError, match="Set RECSMITH_DATA_DIR"):
+        cache_dir()

@@ -83,6 +83,12 @@ def test_frame_of_mixed_ids_names_the_column() -> None:
         read(pd.DataFrame({"user_id": ["a", 1], "item_id": [1, 2]}))
 
 
+def test_frame_with_a_name_twice_is_refused() -> None:
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(DataError, match="a column name more than once"):
+        read(pd.DataFrame([[1, 2, 3]], columns=["user_id", "item_id", "user_id"]))
+
+
 def test_something_else_is_refused() -> None:
     with pytest.raises(DataError, match="Got int instead"):
         read(5)
@@ -92,6 +98,25 @@ def test_input_frame_is_not_changed() -> None:
     before = FRAME.clone()
     read(FRAME)
     assert FRAME.equals(before)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("user,item\n1,2\n".encode("utf-16"), r"is UTF-16\. Convert the file to UTF-8 first\.$"),
+        (b"user,item\n1,2\n\xfc,3\n", r"invalid utf-8 sequence\. Convert the file to UTF-8 first\.$"),
+        (b'user,item\n1,2\n"3,4\n', r"a quotation mark opens and is never closed\.$"),
+        (b"user,item,user\n1,2,3\n", "two columns could be user_id: 'user' and 'user_duplicated_0'"),
+        (b",".join(b"c%d" % i for i in range(99)) + b"\n", r"header \(c0, c1, .*c19 \.\.\. and 79 more\)\.$"),
+        (b"1,2\n3,4\n", "--names user_id,item_id"),
+    ],
+)
+def test_text_that_is_no_table_is_refused_in_one_line(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=words) as error:
+        read(path)
+    assert "\n" not in str(error.value)
 
 
 def test_file_without_header_needs_all_names(tmp_path: Path) -> None:
@@ -126,6 +151,7 @@ def test_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     FRAME[:2].write_parquet(tmp_path / "a.parquet")
     (tmp_path / "_SUCCESS").touch()
     (tmp_path / "notes.pdf").write_text("no")
+    (tmp_path / "README.txt").write_text("two files, one log\n")
     check(read(tmp_path))
 
 

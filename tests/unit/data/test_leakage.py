@@ -9,7 +9,8 @@ from recsmith.data.dataset import Dataset
 from recsmith.data.filters import k_core
 from recsmith.data.ids import IdMap
 from recsmith.data.leakage import leakage
-from recsmith.data.splitters import fixed, global_time, leave_last_out, random_holdout, user_time
+from recsmith.data.split import fixed
+from recsmith.data.splitters import global_time, leave_last_out, random_holdout, user_time
 
 
 def log(rows: list[tuple[str, str, int]], *, timed: bool = True, rated: bool = False) -> Dataset:

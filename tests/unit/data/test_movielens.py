@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import os
 import subprocess
 import urllib.error
@@ -29,7 +30,7 @@ ML_1M = {
 ML_10M = {
     "ratings.dat": b"1::122::5::838985046\n1::185::3.5::838983525\n",
     "movies.dat": "122::Boomerang (1992)::Comedy|Romance\n185::Café: The :: Net (1995)::Action\n".encode(),
-    "tags.dat": b"15::122::a :: b::1215184630\n",
+    "tags.dat": "15::122::a ::\u2028\x85 b::1215184630\n".encode(),
 }
 ML_CSV = {
     "ratings.csv": b"userId,movieId,rating,timestamp\n1,296,5.0,1147880044\n2,1,0.5,1147868817\n",
@@ -113,7 +114,7 @@ def test_10m_survives_delimiters_inside_text(tmp_path: Path) -> None:
     assert log.interactions["rating"].to_list() == [5.0, 3.5]
     assert log.items is not None
     assert log.items["title"].to_list() == ["Boomerang", "Café: The :: Net"]
-    assert log.extras["tags"].rows() == [(15, 122, "a :: b", 1215184630)]
+    assert log.extras["tags"].rows() == [(15, 122, "a ::\u2028\x85 b", 1215184630)]
 
 
 def test_csv_editions_have_tags_and_links(tmp_path: Path) -> None:
@@ -175,6 +176,13 @@ def test_failed_mirror_reports_both_failures(offline: Path, monkeypatch: pytest.
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(FetchError, match=r"ml-100k.zip cannot be reached.*No matching distribution"):
         load("ml-100k")
+
+
+def test_mirror_without_pip_says_what_to_do(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FetchError, match=r"ml-100k.zip cannot be reached.*put it at.*uv pip install pip"):
+        load("ml-100k")
+    assert list(offline.rglob("*.whl")) == []
 
 
 def test_tampered_mirror_is_refused(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:

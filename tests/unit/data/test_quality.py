@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from recsmith.data.dataset import Dataset
 from recsmith.data.quality import QualityReport, check, repair
 from recsmith.data.schema import Log
 from recsmith.errors import DataError, ParameterError
@@ -55,7 +56,10 @@ def test_clean_log_has_no_finding() -> None:
         ({"timestamp": [T, T, 86_400, T]}, "early_timestamps", "warning", [4]),
         ({"timestamp": [T] * 4}, "constant_timestamps", "warning", []),
         ({"rating": [3] * 4}, "constant_ratings", "warning", []),
-        ({"weight": [1, 0, 1, -2]}, "nonpositive_weights", "warning", [3, 5]),
+        ({"rating": [1, float("inf"), 2, 3]}, "missing_ratings", "error", [3]),
+        ({"weight": [1, None, float("nan"), float("inf")]}, "missing_weights", "error", [3, 4, 5]),
+        ({"weight": [1, 0, 1, -2]}, "negative_weights", "error", [5]),
+        ({"weight": [1, 0, 1, 0]}, "zero_weights", "warning", [3, 5]),
         ({"user_id": ["1", "2", "1", "two", "2", "two"]}, "mixed_ids", "warning", [5, 7]),
         ({"user_id": ["a", "a", "b ", "b "]}, "padded_ids", "warning", [4, 5]),
         ({"user_id": [0, 0, 1, 1], "item_id": [0, 0, 1, 0]}, "duplicate_rows", "warning", [3]),
@@ -87,7 +91,7 @@ def test_single_events_count_users_and_items() -> None:
 
 
 def test_at_most_five_rows_are_shown() -> None:
-    assert found(check(log(weight=[0] * 9)))["nonpositive_weights"] == (9, [2, 3, 4, 5, 6])
+    assert found(check(log(weight=[0] * 9)))["zero_weights"] == (9, [2, 3, 4, 5, 6])
 
 
 def test_empty_log_is_an_error() -> None:
@@ -157,6 +161,18 @@ def test_repair_of_repeated_pairs_goes_by_time(how: str, kept: list[object]) -> 
     assert {f.code: f.done for f in report.findings}["conflicting_ratings"] == "dropped"
 
 
+@pytest.mark.parametrize(("how", "left"), [("drop", [1, 2]), ("clip", [1, 0, 2])])
+def test_repair_of_weights_gives_a_log_that_can_be_used(how: str, left: list[float]) -> None:
+    flawed = log(weight=[1, -3, float("inf"), 2])
+    with pytest.raises(DataError, match="weights are missing, infinite or below 0"):
+        Dataset.from_log(flawed)
+    good, report = repair(flawed, nulls="drop", off_scale=how)  # type: ignore[arg-type]
+    assert good.interactions["weight"].to_list() == left
+    assert report.ok
+    assert check(good).ok
+    assert len(Dataset.from_log(good)) == len(left)
+
+
 def test_repair_sums_weights_or_counts() -> None:
     weighted, report = repair(log(user_id=[0, 0, 1], item_id=[0, 0, 0], weight=[2, 3, 4]), duplicates="sum")
     assert weighted.interactions.rows() == [(0, 0, 5.0), (1, 0, 4.0)]
@@ -168,10 +184,13 @@ def test_repair_sums_weights_or_counts() -> None:
 
 
 def test_different_events_of_a_pair_are_not_duplicates() -> None:
-    good, _ = repair(
+    good, report = repair(
         log(user_id=[0, 0, 0], item_id=[0, 0, 0], event=["view", "buy", "view"]), duplicates="first"
     )
     assert good.interactions["event"].to_list() == ["view", "buy"]
+    assert found(report)["repeated_pairs"] == (1, [4])
+    bought = log(user_id=[0, 0, 1, 1], item_id=[0, 0, 1, 2], event=["view", "buy", "view", "buy"])
+    assert "repeated_pairs" not in found(check(bought))
 
 
 def test_repair_without_flaws_changes_nothing() -> None:
@@ -180,7 +199,7 @@ def test_repair_without_flaws_changes_nothing() -> None:
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ParameterError, match="'nulls' parameter of repair must be one of error, drop"):
+    with pytest.raises(ParameterError, match="'nulls' parameter of repair must be 'error' or 'drop'"):
         repair(log(), nulls="ignore")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="'first' or 'last'"):
         repair(log(rating=[1, 2, 3, 4]), duplicates="sum")

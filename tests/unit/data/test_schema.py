@@ -129,6 +129,22 @@ def test_every_way_to_write_a_time_gives_unix_seconds(value: object) -> None:
     assert canonical(frame(time=[value, value]), origin="x")["timestamp"].to_list() == [NOON, NOON]
 
 
+def test_an_empty_cell_is_a_missing_time() -> None:
+    out = canonical(pl.DataFrame({"user": [1] * 3, "item": [2] * 3, "ts": [str(NOON), " ", ""]}), origin="x")
+    assert out["timestamp"].to_list() == [NOON, None, None]
+    coded = frame(time=pl.Series([str(NOON), ""], dtype=pl.Categorical))
+    assert canonical(coded, origin="x")["timestamp"].to_list() == [NOON, None]
+
+
+@pytest.mark.parametrize("wrong", [1e30, float("inf"), "1" + "0" * 20, 2**63 + 5])
+def test_a_time_beyond_64_bits_names_its_row(wrong: object) -> None:
+    kind = {str: pl.String, int: pl.UInt64, float: pl.Float64}[type(wrong)]
+    times = pl.Series([wrong, type(wrong)(NOON), type(wrong)(NOON)], dtype=kind)
+    logged = pl.DataFrame({"user": [1] * 3, "item": [2] * 3, "time": times})
+    with pytest.raises(DataError, match=r"log.csv: column 'time', row 1: .* is not a time"):
+        canonical(logged, origin="log.csv")
+
+
 def test_a_day_is_its_first_second() -> None:
     out = canonical(frame(date=["2024-01-01", None]), origin="x")
     assert out["timestamp"].to_list() == [NOON - 43_200, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ import pytest
 
 from recsmith.data.dataset import Dataset
 from recsmith.data.ids import IdMap
-from recsmith.data.split import Split, assemble, percent, repeats
-from recsmith.data.split_by_name import SPLITTERS, Splitter, parse, validation
+from recsmith.data.split import Split, assemble, fixed, percent, repeats
+from recsmith.data.split_by_name import Splitter, parse
 from recsmith.data.splitters import (
-    fixed,
+    SPLITTERS,
     global_time,
     k_fold,
     leave_last_out,
@@ -157,6 +157,8 @@ def test_global_time_cuts_at_a_moment(small: Dataset, at: int | str) -> None:
 def test_global_time_takes_dates() -> None:
     data = log([("u", "a", 86_399), ("u", "b", 86_400)])
     assert answers(global_time(data, at=date(1970, 1, 2))) == {"u": [None]}
+    later = log([("u", "a", 0), ("u", "b", 3_600)])
+    assert global_time(later, at=datetime(1970, 1, 1, 1)).name == "global-time:at=3600"
     with pytest.raises(DataError, match="no test event"):
         global_time(data, at=date(1971, 1, 1))
     with pytest.raises(DataError, match="no train event"):
@@ -327,7 +329,7 @@ def test_every_name_splits_describes_itself_and_names_its_split(name: str) -> No
     assert len(splits) == (5 if "fold" in name else 1)
     assert splitter.describe().startswith(f"{name} (")
     assert parse(splits[0].name.partition(" ")[0]) == splitter
-    inner = validation(splits[-1], Splitter("user-time", {"share": 0.5}))
+    inner = Splitter("user-time", {"share": 0.5}).split(splits[-1].train)
     assert len(inner) == 1 and len(inner[0].train) < len(splits[-1].train)
 
 

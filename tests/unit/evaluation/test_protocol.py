@@ -204,8 +204,8 @@ def test_tables(tiny, popular):
     for part in (
         "Popular on by hand: 3 users",
         "ndcg@3",
-        "known users (2)",
-        "unknown users (1)",
+        "known (2)",
+        "unknown (1)",
         "coverage@3",
     ):
         assert part in text, part

@@ -12,9 +12,7 @@ from recsmith import parallel
 from recsmith.errors import ParameterError
 from recsmith.evaluation.metrics import rating
 from recsmith.evaluation.significance import (
-    Interval,
     Sample,
-    difference_interval,
     holm,
     intervals,
     paired_p,
@@ -83,8 +81,10 @@ def test_one_draw_serves_all_figures():
     values = np.random.default_rng(9).random(50)
     drawn = replicates([Sample.of_users(values), Sample.of_users(values + 1)], resamples=20)
     np.testing.assert_allclose(drawn[:, 1] - drawn[:, 0], 1.0)
-    shifted = difference_interval(Sample.of_users(values + 1), Sample.of_users(values))
-    np.testing.assert_allclose(shifted, [1.0, 1.0])
+    samples = {"low": Sample.of_users(values), "high": Sample.of_users(values + 1)}
+    gaps = intervals(samples, against="low")
+    assert gaps["low"] == (0, 0)
+    np.testing.assert_allclose(gaps["high"], [1.0, 1.0])
 
 
 def test_users_that_are_not_judged_do_not_count():
@@ -151,13 +151,6 @@ def test_holm_by_hand():
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.6, 0.9]), [1.0, 1.0])
     assert holm([]) == []
-
-
-def test_interval_and_zero():
-    assert Interval(0.1, 0.2).excludes_zero() and Interval(-0.2, -0.1).excludes_zero()
-    assert (
-        not Interval(-0.1, 0.1).excludes_zero() and not Interval(float("nan"), float("nan")).excludes_zero()
-    )
 
 
 def test_speed():

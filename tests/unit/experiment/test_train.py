@@ -47,6 +47,11 @@ def test_a_wrong_parameter_is_named(parameters, words):
         make_pipeline("ease", **parameters)
 
 
+def test_a_path_is_no_dataset():
+    with pytest.raises(ParameterError, match=r"a Dataset, which recsmith.load\(source\) gives. Got 'str'"):
+        train("ease", "plays.csv")
+
+
 def test_an_unknown_model_is_named(checkerboard):
     with pytest.raises(ParameterError, match=r"no model named 'eas'. Did you mean 'ease'"):
         train("eas", checkerboard)

@@ -277,5 +277,5 @@ def test_a_state_that_points_outside_is_refused(log):
     """Compiled loops trust the indices: a forged bundle must not get so far."""
     state = ItemKNN().fit(log).state()
     forged = {**state.arrays, "votes_.indices": state.arrays["votes_.indices"] + 1000}
-    with pytest.raises(ValueError, match="indices"):
+    with pytest.raises(ValueError, match=r"ind(ex|ices)"):
         ItemKNN().restore(State(forged, state.values, state.parts))

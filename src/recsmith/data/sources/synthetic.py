@@ -315,6 +315,8 @@ def load(source: str) -> Log:
     return parse(source).log()
 
 
-def about(name: str) -> dict[str, Any]:
-    """What :func:`recsmith.data.sources.list_sources` shows: any size."""
-    return {"users": None, "items": None, "events": None, "size": 0, "cached": True, "licence": "none needed"}
+def about(source: str) -> dict[str, Any]:
+    """What :func:`recsmith.data.sources.list_sources` shows: the size that ``source`` asks for."""
+    world = parse(source)
+    sizes = {"users": world.n_users, "items": world.n_items, "events": world.n_events}
+    return {**sizes, "size": 0, "cached": True, "licence": "none needed"}

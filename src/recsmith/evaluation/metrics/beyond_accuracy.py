@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
-from numba import njit
 from scipy import sparse
 
 from recsmith import parallel
 from recsmith.data.dataset import Dataset
 from recsmith.evaluation.metrics.ranking import hits
+from recsmith.kernels import njit
 from recsmith.types import BoolArray, FloatArray, IntArray, Queries
 
 Vectors: TypeAlias = "sparse.csr_array[Any]"

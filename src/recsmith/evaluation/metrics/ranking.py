@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 import numpy as np
-from numba import njit
 
 from recsmith.errors import ParameterError
+from recsmith.kernels import njit
 from recsmith.types import BoolArray, FloatArray, IntArray
 
 RankingMetric: TypeAlias = Callable[[BoolArray, IntArray, int], FloatArray]

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from numba import njit
 from pydantic import Field
 
 from recsmith import parallel
 from recsmith.config import Config
 from recsmith.data.dataset import Dataset, Matrix
+from recsmith.kernels import njit
 from recsmith.models.base import BaseModel, generator
 from recsmith.protocols import Monitor
 from recsmith.types import Cost, FloatArray, IntArray, Queries, Shape, check_range, ragged_take

@@ -14,12 +14,12 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from numba import njit
 from pydantic import Field
 
 from recsmith import parallel
 from recsmith.config import Config
 from recsmith.data.dataset import Dataset
+from recsmith.kernels import njit
 from recsmith.models.base import BaseModel, generator
 from recsmith.models.baselines.rating_baseline import clipped, history_ratings, rated, rating_scale
 from recsmith.protocols import Monitor

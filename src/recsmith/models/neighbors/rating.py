@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Self, TypeVar
 
 import numpy as np
-from numba import njit
 
 from recsmith import parallel
 from recsmith.data.dataset import Dataset
 from recsmith.errors import DataError
+from recsmith.kernels import njit
 from recsmith.models.base import BaseModel
 from recsmith.models.baselines.rating_baseline import RatingBaseline
 from recsmith.models.neighbors.similarity import Matrix, SimilarityConfig, largest

@@ -25,12 +25,12 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numba import njit
 from pydantic import Field
 from scipy import sparse
 
 from recsmith import parallel
 from recsmith.config import Config
+from recsmith.kernels import njit
 from recsmith.types import FloatArray, IntArray, Queries
 
 Matrix: TypeAlias = "sparse.csr_array[Any]"

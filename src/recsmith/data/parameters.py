@@ -1,4 +1,4 @@
-"""The parameters of a way of splitting: their types, and the check that every way shares."""
+"""Parameters of functions whose first argument is a log: their types, and one check for all of them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def unix_seconds(moment: int | str | date) -> int:
     ValueError
         Where text is neither an integer nor a date.
     """
-    if isinstance(moment, str):
-        if moment.lstrip("-").isdigit():
-            return int(moment)
+    if isinstance(moment, str) and not moment.lstrip("-").isdigit():
         try:
             moment = datetime.fromisoformat(moment)
         except ValueError:
@@ -46,25 +44,27 @@ def unix_seconds(moment: int | str | date) -> int:
 Share = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0)]
 Amount = Annotated[int | float, AfterValidator(_amount)]
-Moment = Annotated[int | str | date, AfterValidator(unix_seconds)]
+Moment = Annotated[int | str | datetime | date, AfterValidator(unix_seconds)]
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Check the parameters after the data against their annotations, with errors in the house sentence."""
+    """Check all arguments but the first against their annotations, with errors in the house sentence."""
+    log = next(iter(signature(function).parameters))
 
     @wraps(function)
     def check(*args: P.args, **kwargs: P.kwargs) -> R:
         given = signature(function).bind(*args, **kwargs).arguments
-        data = given.pop("data")
+        first = given.pop(log)
         config = parameters_of(check).make(function.__name__, **given)
-        return function(data, **dict(config))
+        return function(first, **dict(config))
 
     return check
 
 
 @cache
 def parameters_of(function: Callable[..., Any]) -> type[Config]:
-    """The parameters of a way of splitting as a Config, read off its signature."""
+    """All arguments but the first as a Config, read off the signature."""
     hints = get_type_hints(function, include_extras=True)
-    fields = {n: (hints[n], p.default) for n, p in signature(function).parameters.items() if n != "data"}
+    _, *parameters = signature(function).parameters.values()
+    fields = {p.name: (hints[p.name], p.default) for p in parameters}
     return create_model(function.__name__, __base__=Config, **fields)  # type: ignore[call-overload, no-any-return]
