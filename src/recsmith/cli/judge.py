@@ -242,9 +242,12 @@ def _refit_words(one: Candidate) -> str:
 
 
 def _leaks(output: Output, splits: Sequence[Split]) -> list[str]:
-    """What the splits give away, said and returned."""
+    """What the splits give away, said and returned; a log without times is said, too."""
     from recsmith.data.leakage import leakage
+    from recsmith.data.splitters import FILE_ORDER
 
+    for text in dict.fromkeys(n for split in splits for n in split.notes if n == FILE_ORDER):
+        output.note(f"{text} If it is not in the order of time, use --split random.")
     found = list(dict.fromkeys(text for split in splits for text in leakage(split)))
     for text in found:
         output.note(f"Leakage check: {text}")

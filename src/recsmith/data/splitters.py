@@ -38,7 +38,7 @@ from recsmith.data.split import Split, cut, percent
 from recsmith.errors import DataError
 from recsmith.types import BoolArray, IntArray
 
-_FILE_ORDER = "The log has no times: the order of the file stands for them."
+FILE_ORDER = "The log has no times: the order of the file stands for them."
 
 
 @checked
@@ -62,7 +62,7 @@ def user_time(data: Dataset, share: Share = 0.2, *, keep_catalogue: bool = False
         Where nothing is left to learn from or to judge.
     """
     kept = _floor(1 - _exact(share), np.diff(data.offsets))
-    notes = [_FILE_ORDER if data.time is None else _ties(data, kept)]
+    notes = [FILE_ORDER if data.time is None else _ties(data, kept)]
     short = int(((kept == 0) & (np.diff(data.offsets) > 0)).sum())
     if short:
         notes.append(f"Users with so few events that train has none of them: {short:,}.")
@@ -93,7 +93,7 @@ def leave_last_out(
     """
     lengths = np.diff(data.offsets)
     kept = np.where(lengths > n, lengths - n, lengths)
-    notes = [_FILE_ORDER if data.time is None else _ties(data, kept)]
+    notes = [FILE_ORDER if data.time is None else _ties(data, kept)]
     return cut(f"leave-last-out:{n}", data, _first(data, kept), notes=notes, keep_catalogue=keep_catalogue)
 
 
