@@ -123,13 +123,13 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, State], Dataset]:
     BundleError
         Missing, cut short, changed, of a newer format, or holding a file that does not belong to it.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
+    for _ in range(_ATTEMPTS):
         before = _identity(path)
         try:
             folder = _located(path)
             found = _read(folder, read_manifest(folder))
         except BundleError:
-            if _identity(path) == before or attempt == _ATTEMPTS:
+            if _identity(path) == before:
                 raise
         else:
             if _identity(path) == before:

@@ -609,7 +609,11 @@ def test_two_that_save_while_a_third_reads(bundle, folder, tmp_path):
     ]
     seen = set()
     while any(writer.poll() is None for writer in writers):
-        seen.add(load_bundle(busy).info["tag"])
+        try:
+            seen.add(load_bundle(busy).info["tag"])
+        except BundleError as error:  # told so after ten attempts; a machine under load gets there
+            assert "replaced faster than it can be read" in str(error)
+    seen.add(load_bundle(busy).info["tag"])
     said = [writer.communicate(timeout=60)[1] for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0], said
     assert seen <= {"first", "one", "two"}

@@ -16,12 +16,12 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /
 @linux
 def test_a_block_that_takes_memory():
     with resources.measure() as usage:
-        array = np.ones(100 * 2**20 // 8)
+        array = np.ones(200 * 2**20 // 8)
         time.sleep(0.05)
         del array
         time.sleep(0.05)
     assert usage.seconds >= 0.1
-    assert 90 < usage.grown_mb < 200
+    assert 100 < usage.grown_mb < 300  # meanwhile other memory of the process may come and go
     assert usage.peak_mb > usage.start_mb
 
 
