@@ -45,7 +45,8 @@ clean:  ## remove environments and caches, not your runs and bundles
 	  { echo "recsmith needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "$(PYTHON) comes without venv here; installing Debian's package for it"; \
-	    $$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && apt-get install -qq -y python3-venv'; }
+	    $$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && apt-get install -qq -y python3-venv' || \
+	    { echo "That failed: install the package with venv for $(PYTHON) by hand, and run make again."; exit 2; }; }
 	$(PYTHON) -m venv .venv
 	@touch $@
 

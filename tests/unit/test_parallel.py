@@ -38,7 +38,6 @@ def test_nothing_to_do():
 
 
 def test_both_threads_work_at_once():
-    parallel.set_threads(2)
     meeting = threading.Barrier(2, timeout=10)
     assert sorted(parallel.run(lambda _: meeting.wait(), range(2))) == [0, 1]
 
