@@ -59,11 +59,14 @@ def save(target: Path, manifest: dict[str, Any], states: Mapping[str, State], da
         Where the disk has no room or refuses.
     """
     target = target.resolve()  # a link to a bundle stays a link
-    if target.exists() and not (target / MANIFEST).is_file():
-        raise BundleError(f"{target} exists and is not a bundle. Choose another path or move it away.")
     work = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(target.parent):  # not between the two renames of another process
+            if target.exists() and not (target / MANIFEST).is_file():
+                raise BundleError(
+                    f"{target} exists and is not a bundle. Choose another path or move it away."
+                )
         work = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         work.mkdir()
         _write(work, manifest, states, data)

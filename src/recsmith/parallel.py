@@ -82,7 +82,9 @@ def _blas() -> Any:
     import scipy.linalg  # noqa: F401  (brings the BLAS that numba and numpy call, so that it can be found)
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    # Up to 3.6 it works inside a ctypes callback, where Ctrl-C would be lost; that reaches the main thread only.
+    with ThreadPoolExecutor(1) as one:
+        return one.submit(ThreadpoolController).result()
 
 
 @contextmanager

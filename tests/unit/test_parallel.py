@@ -194,3 +194,14 @@ def test_a_forked_child_does_not_wait_for_its_parents_threads():
         if child.is_alive():
             child.kill()
             child.join()
+
+
+def test_an_interrupt_is_not_lost_while_the_blas_is_looked_for(monkeypatch):
+    """Python gives it to the main thread; threadpoolctl up to 3.6 works in a callback, which would drop it."""
+    found = []
+    monkeypatch.setattr(
+        "threadpoolctl.ThreadpoolController", lambda: found.append(threading.current_thread())
+    )
+    parallel._blas.__wrapped__()
+    assert found != [threading.main_thread()]
+    assert len(found) == 1
