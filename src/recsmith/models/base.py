@@ -47,7 +47,7 @@ class BaseModel(Generic[C]):
 
     def cost(self, shape: Shape) -> Cost:
         """What a fit on a log of that size needs; a model of linear cost need not say more."""
-        return Cost(gather=20.0 * shape.n_events, bytes=32.0 * shape.n_events)
+        return Cost(gather=500.0 * shape.n_events, bytes=32.0 * shape.n_events)
 
     def state(self) -> State:
         """Everything learned, as named arrays and JSON values."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from recsmith import parallel
-from recsmith.models.linear.spd import inverse
+from recsmith.models.linear.spd import gram, inverse
 
 
 def spd(n: int, seed: int = 0) -> np.ndarray:
@@ -61,3 +62,16 @@ def test_not_positive_definite_is_an_error(bad):
     matrix[bad, bad] = -1
     with pytest.raises(np.linalg.LinAlgError):
         inverse(matrix, tile=32)
+
+
+def test_gram_is_the_lower_triangle_of_the_product():
+    rng = np.random.default_rng(2)
+    x = sparse.csr_array(rng.random((90, 200)).astype(np.float32) * (rng.random((90, 200)) < 0.1))
+    np.testing.assert_allclose(gram(x), np.tril((x.T @ x).toarray()), rtol=1e-6)
+    assert (gram(sparse.csr_array((0, 3), dtype=np.float32)) == 0).all()
+
+
+def test_only_the_lower_triangle_is_read():
+    a = np.random.default_rng(1).standard_normal((400, 300))
+    full = a.T @ a + np.eye(300)
+    np.testing.assert_array_equal(inverse(np.tril(full)), inverse(full.copy()))

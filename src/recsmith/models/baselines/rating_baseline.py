@@ -95,7 +95,7 @@ class RatingBaseline(BaseModel[RatingBaselineConfig]):
 
     def cost(self, shape: Shape) -> Cost:
         """Two scattered sums over the log per round."""
-        return Cost(gather=180.0 * self.config.epochs * shape.n_events, bytes=48.0 * shape.n_events)
+        return Cost(gather=330.0 * self.config.epochs * shape.n_events, bytes=48.0 * shape.n_events)
 
 
 def rated(data: Dataset) -> Dataset:

@@ -140,7 +140,7 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
         rows = shape.n_users + shape.n_items
         return Cost(
             gemm=2.0 * rows * d * d * (passes + self.config.epochs),
-            gather=2 * 4.0 * shape.n_events * d * passes,
+            gather=4.0 * shape.n_events * d * passes,
             bytes=4.0 * rows * d + 40.0 * shape.n_events,
         )
 

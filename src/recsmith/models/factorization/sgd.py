@@ -151,7 +151,7 @@ class BiasedMF(BaseModel[BiasedMFConfig]):
         d = self.config.embedding_size
         vectors = 4.0 * (d + 1) * (shape.n_users + shape.n_items)
         return Cost(
-            gather=6.0 * d * self.config.epochs * shape.n_events, bytes=vectors + 40.0 * shape.n_events
+            gather=3.5 * d * self.config.epochs * shape.n_events, bytes=vectors + 40.0 * shape.n_events
         )
 
     def _embed(self, queries: Queries) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Inverse of a symmetric positive definite matrix, the same digits for any number of threads.
+"""Gram matrices and their inverse, the same digits for any number of threads.
 
 LAPACK's own threads change the order of sums. Here each tile is one single-threaded matrix product, so
 the result depends on the tile size only.
@@ -10,13 +10,55 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from recsmith import parallel
+from recsmith.data.dataset import Matrix
+from recsmith.kernels import njit
 from recsmith.types import FloatArray
 
 _TILE = 256
+_ROWS = 64  # rows of a Gram matrix made by one task
+
+
+def gram(x: Matrix) -> FloatArray:
+    """Lower triangle of X'X in float64, (n_columns, n_columns); zeros above.
+
+    Parameters
+    ----------
+    x
+        (n_rows, n_columns) CSR with sorted indices. Cost: half the sum of the squared row lengths.
+    """
+    columns = x.T.tocsr()
+    out = np.zeros((x.shape[1], x.shape[1]))
+
+    def block(rows: slice) -> None:
+        _gram(
+            columns.indptr,
+            columns.indices,
+            columns.data,
+            x.indptr,
+            x.indices,
+            x.data,
+            out,
+            rows.start,
+            rows.stop,
+        )
+
+    parallel.run(block, parallel.blocks(len(out), _ROWS))
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _gram(t_indptr, t_rows, t_data, indptr, columns, data, out, start, stop):  # type: ignore[no-untyped-def]
+    for i in range(start, stop):
+        for p in range(t_indptr[i], t_indptr[i + 1]):
+            r, w = t_rows[p], np.float64(t_data[p])
+            for q in range(indptr[r], indptr[r + 1]):
+                if columns[q] > i:
+                    break
+                out[i, columns[q]] += w * data[q]
 
 
 def inverse(matrix: FloatArray, tile: int = _TILE) -> FloatArray:
-    """Inverse of ``matrix`` (n, n), which is overwritten by its Cholesky factor.
+    """Inverse of ``matrix`` (n, n), of which the lower triangle is read and overwritten by its Cholesky factor.
 
     Cost n^3 operations (n^3 / 3 for the factor, 2 n^3 / 3 for the inverse) and one further (n, n) array.
 
