@@ -62,11 +62,7 @@ def save(target: Path, manifest: dict[str, Any], states: Mapping[str, State], da
     work = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target.parent):  # not between the two renames of another process
-            if target.exists() and not (target / MANIFEST).is_file():
-                raise BundleError(
-                    f"{target} exists and is not a bundle. Choose another path or move it away."
-                )
+        check_target(target)
         work = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         work.mkdir()
         _write(work, manifest, states, data)
@@ -80,6 +76,21 @@ def save(target: Path, manifest: dict[str, Any], states: Mapping[str, State], da
     finally:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def check_target(target: Path) -> None:
+    """Refuse a path that holds something else than a bundle.
+
+    Raises
+    ------
+    BundleError
+        See above.
+    """
+    if not target.exists():
+        return
+    with _alone(target.parent):  # not between the two renames of another process
+        if target.exists() and not (target / MANIFEST).is_file():
+            raise BundleError(f"{target} exists and is not a bundle. Choose another path or move it away.")
 
 
 def _write(folder: Path, manifest: dict[str, Any], states: Mapping[str, State], data: Dataset) -> None:

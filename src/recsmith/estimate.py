@@ -81,20 +81,19 @@ def of_fit(model: Model, shape: Shape) -> Estimate:
     return of_cost(model.cost(shape))
 
 
-def recommend_cost(
-    model: object, shape: Shape, n_queries: int, k: int, memory_mb: int, width: int = 64
-) -> Cost:
+def recommend_cost(model: object, shape: Shape, n_queries: int, k: int, memory_mb: int) -> Cost:
     """Lists of ``k`` for ``n_queries`` users of a log of that size, results included."""
     results = n_queries * k * 9.0
     history = shape.n_events / max(shape.n_users, 1) * n_queries
     if isinstance(model, Embedder):
-        width = getattr(getattr(model, "config", None), "embedding_size", width)
+        width = getattr(getattr(model, "config", None), "embedding_size", 64)
         blocks = parallel.n_threads() * 4.0 * 512 * 1024
         scan = 1.0 * n_queries * shape.n_items
         return Cost(
             gemm=2.0 * n_queries * shape.n_items * width + scan, gather=10.0 * history, bytes=results + blocks
         )
-    return Cost(gather=2.0 * history * shape.n_items, bytes=results + memory_mb * 2.0**20)
+    scores = min(memory_mb * 2.0**20, 8.0 * n_queries * shape.n_items)
+    return Cost(gather=2.0 * history * shape.n_items, bytes=results + scores)
 
 
 def _seconds(work: Any) -> float:

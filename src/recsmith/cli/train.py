@@ -23,7 +23,7 @@ from recsmith.cli.options import (
     parameters,
     reads_log,
 )
-from recsmith.errors import BundleError, ParameterError
+from recsmith.errors import ParameterError
 
 if TYPE_CHECKING:
     from recsmith.bundle import Bundle
@@ -72,12 +72,11 @@ def train(
 
 def checked_target(out: Path | None) -> Path:
     """Where the bundle goes; what ``save`` would refuse after the fit is refused before it."""
-    from recsmith.bundle_format import MANIFEST
+    from recsmith.bundle_format import check_target
 
     if out is None:
         raise ParameterError("Say where the bundle goes: --out bundles/NAME (or --dry-run to fit nothing).")
-    if out.exists() and not (out / MANIFEST).is_file():
-        raise BundleError(f"{out} exists and is not a bundle. Choose another path or move it away.")
+    check_target(out)
     from recsmith.cli.stream import check_folder
 
     check_folder(out)

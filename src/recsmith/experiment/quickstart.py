@@ -128,54 +128,43 @@ def quickstart(data: Dataset, *, seed: int = 0, watch: Watch | None = None) -> Q
     show = watch or _silent
     split = SPLIT.split(data)[0]
     trial = SPLIT.split(split.train)[0]
-    choices: dict[str, Choice] = {}
-    ranking = _run("ranking", RANKERS, RANKING_METRIC, split, trial, choices, seed, show)
+    ranking = [_run(one, RANKING_METRIC, split, trial, seed, show) for one in RANKERS]
     raters = RATERS if data.value is not None else ()
-    rating = _run("rating", raters, RATING_METRIC, split, trial, choices, seed, show)
-    chosen = max(RANKERS, key=lambda entrant: choices[f"ranking/{entrant.label}"].best.value)
-    best = choices[f"ranking/{chosen.label}"].best
+    rating = [_run(one, RATING_METRIC, split, trial, seed, show) for one in raters]
+    chosen, choice, report = max(ranking, key=lambda run: run[1].best.value)
+    best = choice.best
     with show(f"{chosen.label} on all data") as monitor:
         bundle = as_bundle(_pipeline(chosen, best), data, seed=seed, monitor=monitor)
     with show(f"{chosen.label}: fold-in against refit"):
         gap = fold_in_gap(lambda: _pipeline(chosen, best), split, share_new=_NEW_SHARES, seed=seed)
-    report = next(report for report in ranking if report.model == chosen.label)
     return Quickstart(
         data=data,
         split=split,
-        choices=choices,
-        ranking=ranking,
-        rating=rating,
+        choices={
+            f"{kind}/{one.label}": its
+            for kind, runs in (("ranking", ranking), ("rating", rating))
+            for one, its, _ in runs
+        },
+        ranking=tuple(its for _, _, its in ranking),
+        rating=tuple(its for _, _, its in rating),
         chosen=chosen.label,
         bundle=bundle.with_info(metrics=report.card(), fold_in_gap=gap.as_dict()),
     )
 
 
 def _run(
-    kind: str,
-    entrants: Sequence[Entrant],
-    metric: str,
-    split: Split,
-    trial: Split,
-    choices: dict[str, Choice],
-    seed: int,
-    show: Watch,
-) -> tuple[Report, ...]:
-    """Choose on ``trial`` and judge on ``split``, one entrant after the other; fills ``choices``."""
-    reports = []
-    for entrant in entrants:
-        with show(entrant.label) as monitor:
-            choice = choose(
-                entrant.model, entrant.grid, trial, metric, fixed=entrant.fixed, seed=seed, monitor=monitor
-            )
-            choices[f"{kind}/{entrant.label}"] = choice
-            pipeline = _pipeline(entrant, choice.best)
-            metrics = None if kind == "ranking" else ()
-            reports.append(
-                evaluate(
-                    pipeline, split, name=entrant.label, metrics=metrics, rating=kind == "rating", seed=seed
-                )
-            )
-    return tuple(reports)
+    entrant: Entrant, metric: str, split: Split, trial: Split, seed: int, show: Watch
+) -> tuple[Entrant, Choice, Report]:
+    """Choose on ``trial`` and judge on ``split``."""
+    rates = metric == RATING_METRIC
+    with show(entrant.label) as monitor:
+        choice = choose(
+            entrant.model, entrant.grid, trial, metric, fixed=entrant.fixed, seed=seed, monitor=monitor
+        )
+        pipeline = _pipeline(entrant, choice.best)
+        metrics = () if rates else None
+        report = evaluate(pipeline, split, name=entrant.label, metrics=metrics, rating=rates, seed=seed)
+    return entrant, choice, report
 
 
 def _pipeline(entrant: Entrant, trial: Trial) -> Any:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from recsmith.config import Config
 from recsmith.errors import NotFittedError, ParameterError
 from recsmith.protocols import Evidence
-from recsmith.types import Cost, Shape, State
+from recsmith.types import Cost, FloatArray, Shape, State
 
 C = TypeVar("C", bound=Config)
 
@@ -48,6 +50,16 @@ class BaseModel(Generic[C]):
     def cost(self, shape: Shape) -> Cost:
         """What a fit on a log of that size needs; a model of linear cost need not say more."""
         return Cost(gather=500.0 * shape.n_events, bytes=32.0 * shape.n_events)
+
+    def once(self, source: NDArray[Any], make: Callable[[], FloatArray]) -> FloatArray:
+        """What ``make`` derives from the learned array ``source``, made once for each fit.
+
+        A service asks for it at every request. It is no part of the state, and a new ``source`` replaces it.
+        """
+        kept: tuple[NDArray[Any], FloatArray] | None = self.__dict__.get("_derived")
+        if kept is None or kept[0] is not source:
+            kept = self._derived = (source, make())
+        return kept[1]
 
     def state(self) -> State:
         """Everything learned, as named arrays and JSON values."""

@@ -81,10 +81,14 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
     def embed_items(self) -> FloatArray:
         """(n_items, embedding_size) float32; NaN for an item without an event in the log."""
         self.check_fitted()
-        known = np.any(self.item_factors_ != 0, axis=1)
-        if np.all(known):
-            return self.item_factors_
-        return np.where(known[:, None], self.item_factors_, np.float32(np.nan))
+
+        def table() -> FloatArray:
+            known = np.any(self.item_factors_ != 0, axis=1)
+            if np.all(known):
+                return self.item_factors_
+            return np.where(known[:, None], self.item_factors_, np.float32(np.nan))
+
+        return self.once(self.item_factors_, table)
 
     def embed_queries(self, queries: Queries) -> FloatArray:
         """(n, embedding_size) float32: the trained vector where the history is the trained one, else fold-in."""

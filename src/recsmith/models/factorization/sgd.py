@@ -144,10 +144,11 @@ class BiasedMF(BaseModel[BiasedMFConfig]):
         """(n_items, embedding_size + 2) float32 ``[q_i, b_i, 1]``."""
         self.check_fitted()
         ones = np.ones(len(self.item_bias_), dtype=np.float32)
-        return np.column_stack([self.item_factors_, self.item_bias_, ones])
+        parts = [self.item_factors_, self.item_bias_, ones]
+        return self.once(self.item_factors_, lambda: np.column_stack(parts))
 
     def cost(self, shape: Shape) -> Cost:
-        """Six operations per rating, pass and dimension."""
+        """A few operations per rating, pass and dimension."""
         d = self.config.embedding_size
         vectors = 4.0 * (d + 1) * (shape.n_users + shape.n_items)
         return Cost(
