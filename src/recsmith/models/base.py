@@ -51,14 +51,15 @@ class BaseModel(Generic[C]):
         """What a fit on a log of that size needs; a model of linear cost need not say more."""
         return Cost(gather=500.0 * shape.n_events, bytes=32.0 * shape.n_events)
 
-    def once(self, source: NDArray[Any], make: Callable[[], FloatArray]) -> FloatArray:
-        """What ``make`` derives from the learned array ``source``, made once for each fit.
+    def once(self, name: str, source: NDArray[Any], make: Callable[[], FloatArray]) -> FloatArray:
+        """What ``make`` derives from the learned array ``source``, made once for each fit and kept as ``name``.
 
         A service asks for it at every request. It is no part of the state, and a new ``source`` replaces it.
         """
-        kept: tuple[NDArray[Any], FloatArray] | None = self.__dict__.get("_derived")
+        derived: dict[str, tuple[NDArray[Any], FloatArray]] = self.__dict__.setdefault("_derived", {})
+        kept = derived.get(name)
         if kept is None or kept[0] is not source:
-            kept = self._derived = (source, make())
+            kept = derived[name] = (source, make())
         return kept[1]
 
     def state(self) -> State:

@@ -154,3 +154,14 @@ def test_parameters_out_of_range(bad):
     (name,) = bad
     with pytest.raises(ParameterError, match=f"'{name}' parameter of ImplicitALS must be >=? ?[01]"):
         ImplicitALS(**bad)
+
+
+def test_what_is_derived_follows_a_new_fit(checkerboard):
+    model = ImplicitALS(embedding_size=4).fit(checkerboard, rng=0)
+    first, alike = model.embed_items().copy(), model.similar(np.arange(3)).copy()
+    assert model.embed_items() is model.embed_items()
+    again = model.fit(checkerboard, rng=1)
+    assert not np.array_equal(again.embed_items(), first)
+    assert not np.array_equal(again.similar(np.arange(3)), alike)
+    restored = ImplicitALS(embedding_size=4).restore(again.state())
+    np.testing.assert_array_equal(restored.embed_items(), again.embed_items())

@@ -88,7 +88,7 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
                 return self.item_factors_
             return np.where(known[:, None], self.item_factors_, np.float32(np.nan))
 
-        return self.once(self.item_factors_, table)
+        return self.once("table", self.item_factors_, table)
 
     def embed_queries(self, queries: Queries) -> FloatArray:
         """(n, embedding_size) float32: the trained vector where the history is the trained one, else fold-in."""
@@ -114,10 +114,12 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item factors."""
         self.check_fitted()
-        lengths = np.linalg.norm(self.item_factors_, axis=1, keepdims=True)
-        unit = np.divide(
-            self.item_factors_, lengths, out=np.zeros_like(self.item_factors_), where=lengths > 0
-        )
+
+        def directions() -> FloatArray:
+            lengths = np.linalg.norm(self.item_factors_, axis=1, keepdims=True)
+            return np.asarray(self.item_factors_ / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+
+        unit = self.once("directions", self.item_factors_, directions)
         return np.asarray(unit[items] @ unit.T, dtype=np.float32)
 
     def contributions(self, queries: Queries, rows: IntArray, items: IntArray) -> FloatArray:

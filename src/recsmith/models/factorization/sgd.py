@@ -145,7 +145,7 @@ class BiasedMF(BaseModel[BiasedMFConfig]):
         self.check_fitted()
         ones = np.ones(len(self.item_bias_), dtype=np.float32)
         parts = [self.item_factors_, self.item_bias_, ones]
-        return self.once(self.item_factors_, lambda: np.column_stack(parts))
+        return self.once("table", self.item_factors_, lambda: np.column_stack(parts))
 
     def cost(self, shape: Shape) -> Cost:
         """A few operations per rating, pass and dimension."""
