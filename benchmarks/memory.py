@@ -41,6 +41,7 @@ def main() -> None:
     model = ImplicitALS(embedding_size=options.size)
     model.user_factors_ = rng.standard_normal((options.users, options.size), dtype=np.float32)
     model.item_factors_ = rng.standard_normal((options.items, options.size), dtype=np.float32)
+    model.gram_ = model.item_factors_.T @ model.item_factors_
     pipeline = Pipeline(model=model, n_items=options.items, memory_mb=options.memory_mb)
 
     estimate.calibrate()

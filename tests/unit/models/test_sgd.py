@@ -8,7 +8,7 @@ from tests.conftest import build
 
 from recsmith import parallel
 from recsmith.errors import DataError
-from recsmith.models.factorization.sgd import BiasedMF, _strata
+from recsmith.models.factorization.sgd import BiasedMF, _dealt, _strata
 from recsmith.types import Queries
 
 
@@ -83,7 +83,14 @@ def test_threads_do_not_change_a_digit(low_rank):
 
 def test_strata_of_a_round_share_neither_user_nor_item(low_rank):
     data, grid = low_rank[0], 4
-    order, bounds = _strata(data, grid, np.random.default_rng(0))
+    user_part, user_place = _dealt(np.diff(data.offsets), grid)
+    item_part, item_place = _dealt(data.item_counts(), grid)
+    for part, place in ((user_part, user_place), (item_part, item_place)):
+        assert np.array_equal(np.sort(place), np.arange(len(place)))
+        assert (np.diff(part[np.argsort(place)]) >= 0).all()  # those of a part lie side by side
+    order, bounds = _strata(
+        user_part[data.user] * grid + item_part[data.item], grid, np.random.default_rng(0)
+    )
     assert np.array_equal(np.sort(order), np.arange(len(data)))
     blocks = [order[bounds[b] : bounds[b + 1]] for b in range(grid * grid)]
     for shift in range(grid):

@@ -76,20 +76,22 @@ class BiasedMF(BaseModel[BiasedMFConfig]):
         value = data.ratings()
         self.scale_ = rating_scale(data)
         self.mean_ = float(value.mean(dtype=np.float64))
-        self.user_bias_ = np.zeros(data.n_users, dtype=np.float32)
-        self.item_bias_ = np.zeros(data.n_items, dtype=np.float32)
-        self.user_factors_ = _start(rng, np.diff(data.offsets), c)
-        self.item_factors_ = _start(rng, data.item_counts(), c)
         grid = _grid_size(len(data))
-        order, bounds = _strata(data, grid, rng)
-        user, item, rest = data.user[order], data.item[order], value[order] - np.float32(self.mean_)
+        user_part, user_place = _dealt(np.diff(data.offsets), grid)
+        item_part, item_place = _dealt(data.item_counts(), grid)
+        p = _start(rng, np.diff(data.offsets), c)[np.argsort(user_place)]
+        q = _start(rng, data.item_counts(), c)[np.argsort(item_place)]
+        user_bias = np.zeros(data.n_users, dtype=np.float32)
+        item_bias = np.zeros(data.n_items, dtype=np.float32)
+        order, bounds = _strata(user_part[data.user] * grid + item_part[data.item], grid, rng)
+        user, item = user_place[data.user[order]], item_place[data.item[order]]
+        rest = value[order] - np.float32(self.mean_)
         step, reg, reg_bias = np.float32(c.learning_rate), np.float32(c.reg), np.float32(c.reg_bias)
 
         def block(b: int) -> Any:
             return _descend(
-                user, item, rest, bounds[b], bounds[b + 1], self.user_factors_, self.item_factors_,
-                self.user_bias_, self.item_bias_, step, reg, reg_bias,
-            )  # fmt: skip
+                user, item, rest, bounds[b], bounds[b + 1], p, q, user_bias, item_bias, step, reg, reg_bias
+            )
 
         for epoch in range(c.epochs):
             squares = 0.0
@@ -101,6 +103,8 @@ class BiasedMF(BaseModel[BiasedMFConfig]):
                 epoch + 1, c.epochs, rmse=(squares / len(data)) ** 0.5
             ):
                 break
+        self.user_factors_, self.user_bias_ = p[user_place], user_bias[user_place]
+        self.item_factors_, self.item_bias_ = q[item_place], item_bias[item_place]
         return self
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
@@ -198,18 +202,23 @@ def _grid_size(n_events: int) -> int:
     return int(np.clip(np.sqrt(n_events / 5_000), 1, 16))
 
 
-def _strata(data: Dataset, grid: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Random order of the events within blocks of the grid, and the (grid^2 + 1,) bounds of the blocks.
+def _dealt(counts: IntArray, grid: int) -> tuple[IntArray, IntArray]:
+    """Part of the grid of each user or item, and its place when those of a part lie side by side.
 
-    Users and items are dealt out by falling number of ratings, so that blocks are of like size.
+    They are dealt out by falling number of ratings, so that blocks are of like size. Side by side, because two
+    threads that write into one cache line wait for each other.
     """
-    part = []
-    for index, counts in ((data.user, np.diff(data.offsets)), (data.item, data.item_counts())):
-        rank = np.empty(len(counts), dtype=np.int64)
-        rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-        part.append(rank[index] % grid)
-    block = part[0] * grid + part[1]
-    order = rng.permutation(len(data))
+    rank = np.empty(len(counts), dtype=np.int64)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    part = rank % grid
+    place = np.empty(len(counts), dtype=np.int32)
+    place[np.argsort(part, kind="stable")] = np.arange(len(counts))
+    return part, place
+
+
+def _strata(block: IntArray, grid: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Random order of the events within blocks of the grid, and the (grid^2 + 1,) bounds of the blocks."""
+    order = rng.permutation(len(block))
     order = order[np.argsort(block[order], kind="stable")]
     return order, np.searchsorted(block[order], np.arange(grid * grid + 1))
 
