@@ -1,12 +1,35 @@
-"""The base of every configuration: frozen, unknown keys forbidden, errors in the house sentence."""
+"""The base of every configuration: frozen, unknown keys forbidden, errors in the house sentence.
+
+A parameter that is worth tuning carries a ``Search`` in its annotation::
+
+    reg: Annotated[float, Search(10, 10_000, log=True)] = Field(default=300.0, gt=0)
+"""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsmith.errors import ParameterError
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where ``recsmith tune`` looks for a parameter: bounds, or choices.
+
+    Without either, the field must be a ``Literal`` or a bool, and all its values are tried. Of a field that may be
+    None, the upper end of the range stands for None, which must then mean the same as a very large number. A field
+    may carry two marks of different ``use``.
+    """
+
+    low: float | None = None  #: smallest value tried
+    high: float | None = None  #: largest value tried
+    log: bool = False  #: steps are factors: for what must be > 0 and may differ by orders of magnitude
+    choices: tuple[Any, ...] = ()  #: the values tried, instead of bounds
+    use: Literal["lists", "ratings"] | None = None  #: what alone the parameter matters for; None: both
+    needs: Literal["times", "ratings", "weights"] | None = None  #: what the log must have; weights or repeats
 
 
 class Config(BaseModel):

@@ -7,12 +7,12 @@ before ``score``. It is kept in the bundle, so evaluation, the service, batch an
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from recsmith.config import Config
+from recsmith.config import Config, Search
 from recsmith.data.dataset import Dataset
 from recsmith.errors import DataError
 from recsmith.types import FloatArray, IntArray, Queries
@@ -27,10 +27,10 @@ class Weighting(Config):
     number of later events in the same history, or the days before the question.
     """
 
-    confidence: Literal["ones", "log", "raw"] = "ones"
+    confidence: Annotated[Literal["ones", "log", "raw"], Search(needs="weights")] = "ones"
     """``ones``: an item of the history counts once, however often it occurs. ``raw``: the weights (or the
     number of events) are added up. ``log``: log(1 + that sum)."""
-    half_life: float | None = Field(default=None, gt=0)
+    half_life: Annotated[float | None, Search(2, 400, log=True)] = Field(default=None, gt=0)
     """Half-life of an event when scoring; None: age does not matter."""
     half_life_unit: Literal["events", "days"] = "events"
     """Unit of the age. A history without times, such as one typed in by hand, is aged by its events."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field
 
-from recsmith.config import Config
+from recsmith.config import Config, Search
 from recsmith.data.dataset import Dataset
 from recsmith.data.weighting import SECONDS_PER_DAY
 from recsmith.errors import DataError
@@ -19,7 +19,7 @@ from recsmith.types import FloatArray, IntArray, Queries
 class PopularConfig(Config):
     """Parameters of Popular."""
 
-    half_life: float | None = Field(default=None, gt=0)
+    half_life: Annotated[float | None, Search(1, 2_000, log=True, needs="times")] = Field(default=None, gt=0)
     """Days before the end of the log after which an event counts half; None counts all events alike."""
 
 

@@ -7,12 +7,12 @@ Y. Koren, "Factor in the Neighbors: Scalable and Accurate Collaborative Filterin
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field
 
-from recsmith.config import Config
+from recsmith.config import Config, Search
 from recsmith.data.dataset import Dataset
 from recsmith.errors import DataError
 from recsmith.models.base import BaseModel
@@ -23,9 +23,9 @@ from recsmith.types import Cost, FloatArray, IntArray, Prediction, Queries, Shap
 class RatingBaselineConfig(Config):
     """Parameters of RatingBaseline."""
 
-    reg_user: float = Field(default=4.0, gt=0)
+    reg_user: Annotated[float, Search(0.5, 30, log=True)] = Field(default=4.0, gt=0)
     """Ratings of average kindness that every user is taken to have given beforehand, > 0."""
-    reg_item: float = Field(default=2.0, gt=0)
+    reg_item: Annotated[float, Search(0.5, 30, log=True)] = Field(default=2.0, gt=0)
     """Ratings of average quality that every item is taken to have got beforehand, > 0."""
     epochs: int = Field(default=10, ge=1)
     """Rounds of (item biases, user biases)."""

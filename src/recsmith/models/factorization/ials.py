@@ -8,13 +8,13 @@ last solution (G. Takacs et al., RecSys 2011).
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field
 
 from recsmith import parallel
-from recsmith.config import Config
+from recsmith.config import Config, Search
 from recsmith.data.dataset import Dataset, Matrix
 from recsmith.kernels import njit
 from recsmith.models.base import BaseModel, generator
@@ -29,13 +29,13 @@ _FOLD_IN_STEPS = 10
 class ImplicitALSConfig(Config):
     """Parameters of implicit ALS."""
 
-    embedding_size: int = Field(default=64, ge=1)
+    embedding_size: Annotated[int, Search(16, 256, log=True)] = Field(default=64, ge=1)
     """Length of the factor vectors, >= 1."""
     epochs: int = Field(default=15, ge=1)
     """Alternations, >= 1."""
-    reg: float = Field(default=10.0, gt=0)
+    reg: Annotated[float, Search(0.1, 300, log=True)] = Field(default=10.0, gt=0)
     """L2 penalty on the factors, > 0."""
-    alpha: float = Field(default=1.0, ge=0)
+    alpha: Annotated[float, Search(0.1, 100, log=True)] = Field(default=1.0, ge=0)
     """Confidence that an event of weight 1 adds to the 1 of every pair, >= 0. implicit's ``alpha`` is 1 + this."""
     cg_steps: int = Field(default=3, ge=1)
     """Conjugate-gradient iterations a solve, >= 1."""

@@ -11,13 +11,13 @@ touch different vectors, so they run side by side and the result is the same for
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field
 
 from recsmith import parallel
-from recsmith.config import Config
+from recsmith.config import Config, Search
 from recsmith.data.dataset import Dataset
 from recsmith.kernels import njit
 from recsmith.models.base import BaseModel, generator
@@ -32,13 +32,13 @@ _PAIRS = 1 << 15  # predictions of one task
 class BiasedMFConfig(Config):
     """Parameters of BiasedMF."""
 
-    embedding_size: int = Field(default=100, ge=1)
+    embedding_size: Annotated[int, Search(8, 200, log=True)] = Field(default=100, ge=1)
     """Length of a user or item vector."""
-    epochs: int = Field(default=60, ge=1)
+    epochs: Annotated[int, Search(15, 120, log=True)] = Field(default=60, ge=1)
     """Passes over the ratings."""
-    learning_rate: float = Field(default=0.01, gt=0)
+    learning_rate: Annotated[float, Search(0.003, 0.03, log=True)] = Field(default=0.01, gt=0)
     """Step, > 0."""
-    reg: float = Field(default=0.12, ge=0)
+    reg: Annotated[float, Search(0.02, 0.4, log=True)] = Field(default=0.12, ge=0)
     """L2 penalty on the vectors, for each rating."""
     reg_bias: float = Field(default=0.05, ge=0)
     """L2 penalty on the biases, for each rating."""

@@ -6,12 +6,12 @@ H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, equat
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field
 
-from recsmith.config import Config
+from recsmith.config import Config, Search
 from recsmith.data.dataset import Dataset
 from recsmith.errors import ParameterError
 from recsmith.models.base import BaseModel
@@ -24,7 +24,7 @@ from recsmith.types import Cost, FloatArray, IntArray, Queries, Shape
 class EASEConfig(Config):
     """Parameters of EASE."""
 
-    reg: float = Field(default=300.0, gt=0)
+    reg: Annotated[float, Search(10, 10_000, log=True)] = Field(default=300.0, gt=0)
     """L2 penalty on the item-to-item weights, > 0; grows with the log (100 to 1,000 for MovieLens)."""
 
 

@@ -6,12 +6,13 @@ G. Karypis, "Item-based top-N recommendation algorithms", TOIS 2004; Y. Koren, "
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
+from recsmith.config import Search
 from recsmith.data.dataset import Dataset
 from recsmith.models.baselines.rating_baseline import clipped, history_ratings, rated
 from recsmith.models.history import linear_contributions, linear_scores
@@ -33,10 +34,10 @@ from recsmith.types import Cost, FloatArray, IntArray, Prediction, Queries, Shap
 class ItemKNNConfig(SimilarityConfig):
     """Parameters of ItemKNN."""
 
-    shrinkage: float = Field(default=5.0, ge=0)
-    neighbors: int = Field(default=200, ge=1)
+    shrinkage: Annotated[float, Search(0.1, 500, log=True)] = Field(default=5.0, ge=0)
+    neighbors: Annotated[int, Search(10, 1_000, log=True, use="lists")] = Field(default=200, ge=1)
     """Most similar items of each item that vote for it in a recommendation."""
-    rating_neighbors: int = Field(default=30, ge=1)
+    rating_neighbors: Annotated[int, Search(5, 200, log=True, use="ratings")] = Field(default=30, ge=1)
     """Most similar items, of those that the user has rated, that make a predicted rating."""
     max_neighbors: int = Field(default=500, ge=1)
     """Most similar items kept for each item to find the rated ones among; a log without ratings keeps fewer."""

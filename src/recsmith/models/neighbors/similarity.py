@@ -22,14 +22,14 @@ a likeness seen in two columns weighs less than one seen in a hundred. Amplifica
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
 from recsmith import parallel
-from recsmith.config import Config
+from recsmith.config import Config, Search
 from recsmith.kernels import njit
 from recsmith.types import FloatArray, IntArray, Queries
 
@@ -43,20 +43,24 @@ _KINDS = {"cosine": 0, "jaccard": 1, "adjusted_cosine": 2, "pearson_baseline": 2
 class SimilarityConfig(Config):
     """What neighbour models have in common."""
 
-    similarity: Literal["cosine", "jaccard", "adjusted_cosine", "pearson", "pearson_baseline"] = "cosine"
+    similarity: Annotated[
+        Literal["cosine", "jaccard", "adjusted_cosine", "pearson", "pearson_baseline"],
+        Search(choices=("cosine", "jaccard"), use="lists"),
+        Search(use="ratings"),
+    ] = "cosine"
     """The first two compare who touched what, the last three how it was rated."""
-    shrinkage: float = Field(default=0.0, ge=0)
+    shrinkage: Annotated[float, Search(0.1, 500, log=True)] = Field(default=0.0, ge=0)
     """Columns in common that count against a likeness beforehand."""
-    amplification: float = Field(default=1.0, gt=0)
+    amplification: Annotated[float, Search(0.5, 4)] = Field(default=1.0, gt=0)
     """Power of the similarity, > 0: above 1 the closest neighbours gain weight."""
-    weighting: Literal["none", "tfidf", "bm25"] = "tfidf"
+    weighting: Annotated[Literal["none", "tfidf", "bm25"], Search(use="lists")] = "tfidf"
     """Weight of an entry before the cosine, which alone reads it: rare columns count more, and with bm25 repeated
     events less. On a log without repeats the two are the same, because the cosine divides by the length."""
     bm25_k1: float = Field(default=1.2, gt=0)
     """BM25: how soon a repeated event stops adding, > 0."""
-    bm25_b: float = Field(default=0.75, ge=0, le=1)
+    bm25_b: Annotated[float, Search(0, 1, use="lists")] = Field(default=0.75, ge=0, le=1)
     """BM25: how much a long row is scaled down, 0 to 1."""
-    damping: float = Field(default=0.1, ge=0)
+    damping: Annotated[float, Search(0, 2, use="ratings")] = Field(default=0.1, ge=0)
     """Of a predicted rating: similarity of one more neighbour who rates at the baseline; 0 gives the plain mean."""
     reg_user: float = Field(default=4.0, gt=0)
     """Of the rating baseline: see RatingBaseline."""

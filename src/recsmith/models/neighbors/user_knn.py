@@ -6,13 +6,14 @@ J. Herlocker et al., "An algorithmic framework for performing collaborative filt
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
 from recsmith import parallel
+from recsmith.config import Search
 from recsmith.data.dataset import Dataset
 from recsmith.models.baselines.rating_baseline import clipped, history_ratings
 from recsmith.models.history import linear_scores
@@ -35,8 +36,8 @@ _PAIRS = 1 << 23  # similarities held at once while predicting: 64 MB
 class UserKNNConfig(SimilarityConfig):
     """Parameters of UserKNN."""
 
-    amplification: float = Field(default=2.0, gt=0)
-    neighbors: int = Field(default=150, ge=1)
+    amplification: Annotated[float, Search(0.5, 4)] = Field(default=2.0, gt=0)
+    neighbors: Annotated[int, Search(10, 1_000, log=True)] = Field(default=150, ge=1)
     """Most similar users that vote: of all users in a recommendation, of an item's raters in a predicted rating."""
 
 
