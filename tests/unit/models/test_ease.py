@@ -89,3 +89,54 @@ def test_reg_must_be_positive(reg):
 
 def test_cost_grows_with_the_items():
     assert EASE().cost(Shape(10, 200, 100)).bytes == 4 * EASE().cost(Shape(10, 100, 100)).bytes
+
+
+def in_order(data, half_life: float, backward: float, reg: float) -> np.ndarray:
+    """The formula of the module, pair by pair."""
+    n = data.n_items
+    together, after = np.zeros((n, n)), np.zeros((n, n))
+    for u in range(data.n_users):
+        history = data.item[data.offsets[u] : data.offsets[u + 1]]
+        for a, i in enumerate(history):
+            for b, j in enumerate(history):
+                near = 0.5 ** (abs(a - b) / half_life)
+                together[i, j] += near
+                after[i, j] += near if b >= a else backward * near
+    p = np.linalg.inv(together + reg * np.eye(n))
+    weights = p @ after
+    weights -= p * (np.diag(weights) / np.diag(p))
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+@pytest.mark.parametrize("backward", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("half_life", [0.7, 40.0])
+def test_order_and_closeness_are_the_formula(half_life, backward):
+    rng = np.random.default_rng(4)
+    users = rng.integers(40, size=900)
+    data = build(users, rng.integers(25, size=900), times=rng.permutation(900))
+    model = EASE(reg=5, pair_half_life=half_life, backward=backward).fit(data)
+    np.testing.assert_allclose(model.weights_, in_order(data, half_life, backward, 5), rtol=1e-4, atol=1e-6)
+
+
+def test_order_that_does_not_matter_is_plain_ease(checkerboard):
+    plain = EASE(reg=10).fit(checkerboard)
+    ordered = EASE(reg=10, pair_half_life=1e12).fit(checkerboard)
+    np.testing.assert_allclose(ordered.weights_, plain.weights_, rtol=1e-4, atol=1e-6)
+
+
+def test_what_always_follows_is_recommended():
+    """Everybody walks the circle 0, 1, ... 9, 0: after an item comes the next, not the one before."""
+    steps = (np.arange(60)[:, None] + np.arange(6)) % 10
+    data = build(np.repeat(np.arange(60), 6), steps.ravel(), times=np.tile(np.arange(6), 60))
+    weights = EASE(reg=1, pair_half_life=1, backward=0.1).fit(data).weights_
+    item = {raw: index for index, raw in enumerate(data.items.ids.to_list())}
+    for raw, index in item.items():
+        assert weights[index].argmax() == item[(raw + 1) % 10]
+
+
+def test_a_user_and_an_item_alone_do_not_break_order():
+    data = build(["a", "b", "b"], ["x", "y", "z"], times=[1, 2, 3])
+    weights = EASE(reg=1, pair_half_life=2, backward=0).fit(data).weights_
+    assert np.isfinite(weights).all()
+    assert not weights[0].any()
