@@ -118,7 +118,7 @@ class NegativeSampler:
 
 
 @njit(cache=True, nogil=True)
-def _next(state):  # type: ignore[no-untyped-def]
+def next_bits(state):  # type: ignore[no-untyped-def]
     """Give the next state and output of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, figure 15)."""
     state = state + np.uint64(0x9E3779B97F4A7C15)
     z = state
@@ -128,10 +128,10 @@ def _next(state):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _start(seed, row):  # type: ignore[no-untyped-def]
+def stream(seed, row):  # type: ignore[no-untyped-def]
     """Give a row a stream of its own: a state as far from its neighbours' as chance puts it."""
-    _, mixed = _next(np.uint64(row))
-    _, state = _next(seed ^ mixed)
+    _, mixed = next_bits(np.uint64(row))
+    _, state = next_bits(seed ^ mixed)
     return state
 
 
@@ -159,9 +159,9 @@ def _uniform(users, first, indptr, indices, n_items, seed, out):  # type: ignore
     for r in range(len(users)):
         positives = indices[indptr[users[r]] : indptr[users[r] + 1]]
         free = n_items - len(positives)
-        state = _start(seed, first + r)
+        state = stream(seed, first + r)
         for j in range(out.shape[1]):
-            state, z = _next(state)
+            state, z = next_bits(state)
             out[r, j] = _skipping(min(int(_unit(z) * free), free - 1), positives)
 
 
@@ -170,18 +170,18 @@ def _weighted(users, first, indptr, indices, n_items, seed, cumulative, out):  #
     total = cumulative[n_items - 1]
     for r in range(len(users)):
         positives = indices[indptr[users[r]] : indptr[users[r] + 1]]
-        state = _start(seed, first + r)
+        state = stream(seed, first + r)
         for j in range(out.shape[1]):
             chosen = -1
             for _ in range(_TRIES):
-                state, z = _next(state)
+                state, z = next_bits(state)
                 item = np.searchsorted(cumulative, _unit(z) * total, side="right")
                 place = np.searchsorted(positives, item)
                 if item < n_items and (place == len(positives) or positives[place] != item):
                     chosen = item
                     break
             if chosen < 0:
-                state, z = _next(state)
+                state, z = next_bits(state)
                 chosen = _exactly(_unit(z), positives, cumulative)
             out[r, j] = chosen
 

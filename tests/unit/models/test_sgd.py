@@ -8,7 +8,8 @@ from tests.conftest import build
 
 from recsmith import parallel
 from recsmith.errors import DataError
-from recsmith.models.factorization.sgd import BiasedMF, _dealt, _strata
+from recsmith.models.factorization import strata
+from recsmith.models.factorization.sgd import BiasedMF
 from recsmith.types import Queries
 
 
@@ -83,18 +84,18 @@ def test_threads_do_not_change_a_digit(low_rank):
 
 def test_strata_of_a_round_share_neither_user_nor_item(low_rank):
     data, grid = low_rank[0], 4
-    user_part, user_place = _dealt(np.diff(data.offsets), grid)
-    item_part, item_place = _dealt(data.item_counts(), grid)
+    user_part, user_place = strata.dealt(np.diff(data.offsets), grid)
+    item_part, item_place = strata.dealt(data.item_counts(), grid)
     for part, place in ((user_part, user_place), (item_part, item_place)):
         assert np.array_equal(np.sort(place), np.arange(len(place)))
         assert (np.diff(part[np.argsort(place)]) >= 0).all()  # those of a part lie side by side
-    order, bounds = _strata(
+    order, bounds = strata.blocks(
         user_part[data.user] * grid + item_part[data.item], grid, np.random.default_rng(0)
     )
     assert np.array_equal(np.sort(order), np.arange(len(data)))
-    blocks = [order[bounds[b] : bounds[b + 1]] for b in range(grid * grid)]
+    cells = [order[bounds[b] : bounds[b + 1]] for b in range(grid * grid)]
     for shift in range(grid):
-        parts = [blocks[row * grid + (row + shift) % grid] for row in range(grid)]
+        parts = [cells[b] for b in strata.stratum(shift, grid)]
         for column in (data.user, data.item):
             together = np.concatenate([np.unique(column[p]) for p in parts])
             assert len(together) == len(np.unique(together))

@@ -4,9 +4,7 @@ Y. Koren, R. Bell and C. Volinsky, "Matrix Factorization Techniques for Recommen
 equation 4: ``r_ui = mu + b_u + b_i + q_i' p_u``, the minimum of the squared error plus, for each rating,
 ``reg (|p_u|^2 + |q_i|^2) + reg_bias (b_u^2 + b_i^2)``.
 
-Parallel in strata: R. Gemulla et al., "Large-Scale Matrix Factorization with Distributed Stochastic Gradient
-Descent", KDD 2011. Users and items are dealt into a grid of fixed size. Blocks that share neither row nor column
-touch different vectors, so they run side by side and the result is the same for any number of threads.
+Parallel in strata (``strata.py``): the result is the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from recsmith.data.dataset import Dataset
 from recsmith.kernels import njit
 from recsmith.models.base import BaseModel, generator
 from recsmith.models.baselines.rating_baseline import clipped, history_ratings, rated, rating_scale
+from recsmith.models.factorization import strata
 from recsmith.protocols import Monitor
 from recsmith.types import Cost, FloatArray, IntArray, Prediction, Queries, Shape
 
@@ -76,14 +75,14 @@ class BiasedMF(BaseModel[BiasedMFConfig]):
         value = data.ratings()
         self.scale_ = rating_scale(data)
         self.mean_ = float(value.mean(dtype=np.float64))
-        grid = _grid_size(len(data))
-        user_part, user_place = _dealt(np.diff(data.offsets), grid)
-        item_part, item_place = _dealt(data.item_counts(), grid)
+        grid = strata.grid_size(len(data))
+        user_part, user_place = strata.dealt(np.diff(data.offsets), grid)
+        item_part, item_place = strata.dealt(data.item_counts(), grid)
         p = _start(rng, np.diff(data.offsets), c)[np.argsort(user_place)]
         q = _start(rng, data.item_counts(), c)[np.argsort(item_place)]
         user_bias = np.zeros(data.n_users, dtype=np.float32)
         item_bias = np.zeros(data.n_items, dtype=np.float32)
-        order, bounds = _strata(user_part[data.user] * grid + item_part[data.item], grid, rng)
+        order, bounds = strata.blocks(user_part[data.user] * grid + item_part[data.item], grid, rng)
         user, item = user_place[data.user[order]], item_place[data.item[order]]
         rest = value[order] - np.float32(self.mean_)
         step, reg, reg_bias = np.float32(c.learning_rate), np.float32(c.reg), np.float32(c.reg_bias)
@@ -96,9 +95,7 @@ class BiasedMF(BaseModel[BiasedMFConfig]):
         for epoch in range(c.epochs):
             squares = 0.0
             for shift in rng.permutation(grid):
-                squares += sum(
-                    parallel.run(block, [row * grid + (row + shift) % grid for row in range(grid)])
-                )
+                squares += sum(parallel.run(block, strata.stratum(shift, grid)))
             if monitor is not None and monitor.progress(
                 epoch + 1, c.epochs, rmse=(squares / len(data)) ** 0.5
             ):
@@ -195,32 +192,6 @@ def _start(rng: np.random.Generator, counts: IntArray, config: BiasedMFConfig) -
     )
     out[counts == 0] = 0
     return out
-
-
-def _grid_size(n_events: int) -> int:
-    """Rows of the grid of strata: a block should be worth the handing out."""
-    return int(np.clip(np.sqrt(n_events / 5_000), 1, 16))
-
-
-def _dealt(counts: IntArray, grid: int) -> tuple[IntArray, IntArray]:
-    """Part of the grid of each user or item, and its place when those of a part lie side by side.
-
-    They are dealt out by falling number of ratings, so that blocks are of like size. Side by side, because two
-    threads that write into one cache line wait for each other.
-    """
-    rank = np.empty(len(counts), dtype=np.int64)
-    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    part = rank % grid
-    place = np.empty(len(counts), dtype=np.int32)
-    place[np.argsort(part, kind="stable")] = np.arange(len(counts))
-    return part, place
-
-
-def _strata(block: IntArray, grid: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Random order of the events within blocks of the grid, and the (grid^2 + 1,) bounds of the blocks."""
-    order = rng.permutation(len(block))
-    order = order[np.argsort(block[order], kind="stable")]
-    return order, np.searchsorted(block[order], np.arange(grid * grid + 1))
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
