@@ -279,3 +279,25 @@ def test_a_state_that_points_outside_is_refused(log):
     forged = {**state.arrays, "votes_.indices": state.arrays["votes_.indices"] + 1000}
     with pytest.raises(ValueError, match=r"ind(ex|ices)"):
         ItemKNN().restore(State(forged, state.values, state.parts))
+
+
+@pytest.mark.parametrize("backward", [0.0, 0.4, 1.0])
+def test_order_and_closeness_are_those_of_naive_loops(backward):
+    rng = np.random.default_rng(8)
+    users, items = np.nonzero(rng.random((50, 20)) < 0.4)
+    data = build(users, items, times=rng.permutation(len(users)))
+    half_life, shrinkage, k = 2.5, 3.0, data.n_items
+    model = ItemKNN(
+        neighbors=k, weighting="none", shrinkage=shrinkage, pair_half_life=half_life, backward=backward
+    ).fit(data)
+    common = np.zeros((k, k))
+    for u in range(data.n_users):
+        history = data.item[data.offsets[u] : data.offsets[u + 1]]
+        for a, target in enumerate(history):
+            for b, voter in enumerate(history):
+                common[target, voter] += 0.5 ** (abs(a - b) / half_life) * (1 if b <= a else backward)
+    counts = data.item_counts()
+    wanted = common / np.sqrt(np.outer(counts, counts)) * common / (common + shrinkage)
+    np.fill_diagonal(wanted, 0)
+    np.testing.assert_allclose(dense(model.neighbors_), wanted, rtol=1e-5)
+    np.testing.assert_allclose(dense(model.votes_), wanted.T, rtol=1e-5)

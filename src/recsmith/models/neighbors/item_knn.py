@@ -19,6 +19,7 @@ from recsmith.models.history import linear_contributions, linear_scores
 from recsmith.models.neighbors.rating import NeighborModel, mean_deviation
 from recsmith.models.neighbors.similarity import (
     Matrix,
+    Places,
     SimilarityConfig,
     column_weights,
     histories,
@@ -41,6 +42,18 @@ class ItemKNNConfig(SimilarityConfig):
     """Most similar items, of those that the user has rated, that make a predicted rating."""
     max_neighbors: int = Field(default=500, ge=1)
     """Most similar items kept for each item to find the rated ones among; a log without ratings keeps fewer."""
+    pair_half_life: Annotated[float | None, Search(2, 500, log=True, use="lists", needs="times")] = Field(
+        default=None, gt=0
+    )
+    """Places in a history after which a pair of events counts half, > 0; None: all count alike. The cosine alone
+    reads it."""
+    backward: Annotated[float, Search(0, 1, use="lists", needs="times")] = Field(default=1.0, ge=0, le=1)
+    """What a pair counts, 0 to 1, for the vote of an item for one that came before it. The cosine alone reads it."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the place of an event in its history matters."""
+        return self.similarity == "cosine" and (self.pair_half_life is not None or self.backward != 1)
 
 
 class ItemKNN(NeighborModel[ItemKNNConfig]):
@@ -77,7 +90,8 @@ class ItemKNN(NeighborModel[ItemKNNConfig]):
         lengths = row_lengths(rows, self.config)
         k = self.config.neighbors
         kept = k if self.baseline_ is None else max(k, self.config.max_neighbors)
-        self.neighbors_ = nearest(rows, index, lengths, self.config, kept, np.arange(data.n_items))
+        places = self._places(data) if self.config.ordered else None
+        self.neighbors_ = nearest(rows, index, lengths, self.config, kept, np.arange(data.n_items), places)
         self.votes_ = sparse.csr_array(strongest(self.neighbors_, k).T)
         return self
 
@@ -128,6 +142,15 @@ class ItemKNN(NeighborModel[ItemKNNConfig]):
         met = min(pairs, float(shape.n_items) ** 2)
         kept = min(max(self.config.neighbors, self.config.max_neighbors), shape.n_items) * shape.n_items
         return Cost(gather=20.0 * pairs + 500.0 * met, bytes=16.0 * (kept + 2.0 * shape.n_events))
+
+    def _places(self, data: Dataset) -> Places:
+        """The place of each pair's latest event in its history, in the order of the entries of both matrices."""
+        key = data.user.astype(np.int64) * data.n_items + data.item
+        order = np.argsort(key, kind="stable")
+        last = order[np.diff(key[order], append=-1) != 0]
+        place = (last - data.offsets[data.user[last]]).astype(np.int32)
+        by_item = np.argsort(data.item[last], kind="stable")
+        return Places(place[by_item], place, self.config.pair_half_life, self.config.backward)
 
     def _compared(self, data: Dataset) -> Matrix:
         """(n_items, n_users) the rows that are compared."""

@@ -18,10 +18,14 @@ pearson_baseline   as adjusted_cosine on ``r - b_ui`` (Y. Koren, TKDD 2010, sect
 Shrinkage s multiplies by ``n / (n + s)`` (``(n - 1) / (n - 1 + s)`` for ratings, Koren's equation 6), so that
 a likeness seen in two columns weighs less than one seen in a hundred. Amplification a then takes the power
 ``s^a`` (J. Breese et al., "Empirical analysis of predictive algorithms", UAI 1998, section 2.2.3).
+
+The cosine may know order: with ``Places``, each term of its sum, and of the n of its shrinkage, counts by how close the
+two entries stand in the column, and by which came first.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
@@ -35,6 +39,7 @@ from recsmith.types import FloatArray, IntArray, Queries
 
 Matrix: TypeAlias = "sparse.csr_array[Any]"
 
+_NEGLIGIBLE = 20  # half-lives after which a pair counts nothing
 _ROWS = 32  # fewest rows of a block: small, because a popular row costs a thousand times a rare one
 _BLOCKS = 1024  # blocks, where there are more rows: each clears an accumulator as long as the candidates
 _KINDS = {"cosine": 0, "jaccard": 1, "adjusted_cosine": 2, "pearson_baseline": 2, "pearson": 3}
@@ -78,8 +83,35 @@ class SimilarityConfig(Config):
         return self.similarity == "cosine" and self.weighting != "none"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Where each entry stands in its column, and what that means for a pair of entries."""
+
+    rows: IntArray  #: (rows.nnz,) int32 place of each entry of the rows
+    index: IntArray  #: (index.nnz,) int32 place of each entry of the index
+    half_life: float | None  #: places after which a pair counts half; None: all count alike
+    backward: float  #: what a pair counts whose candidate came after the row
+
+    def decay(self) -> FloatArray:
+        """(reach,) float64 what a pair at distance 0, 1, ... counts; further apart it counts nothing."""
+        reach = int(max(self.rows.max(initial=0), self.index.max(initial=0))) + 1
+        if self.half_life is None:
+            return np.ones(reach)
+        reach = min(reach, int(np.ceil(_NEGLIGIBLE * self.half_life)) + 1)
+        return np.asarray(np.exp2(-np.arange(reach) / self.half_life))
+
+
+_EVERYWHERE = Places(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32), None, 1.0)
+
+
 def nearest(
-    rows: Matrix, index: Matrix, lengths: FloatArray, config: SimilarityConfig, k: int, exclude: IntArray
+    rows: Matrix,
+    index: Matrix,
+    lengths: FloatArray,
+    config: SimilarityConfig,
+    k: int,
+    exclude: IntArray,
+    places: Places | None = None,
 ) -> Matrix:
     """The ``k`` candidates most like each row, with a positive similarity.
 
@@ -95,6 +127,8 @@ def nearest(
         Number kept; ties go to the smaller index.
     exclude
         (n,) candidate that is the row itself, -1 for none.
+    places
+        Of the entries, where their order counts; the cosine alone reads them.
 
     Returns
     -------
@@ -103,11 +137,14 @@ def nearest(
     """
     own = row_lengths(rows, config)
     kind, n_candidates = _KINDS[config.similarity], index.shape[1]
+    where = _EVERYWHERE if places is None else places
+    decay = where.decay()
 
     def block(part: slice) -> tuple[IntArray, IntArray, FloatArray]:
         counts, ids, values = _nearest(
             rows.indptr, rows.indices, rows.data, own, index.indptr, index.indices, index.data, lengths,
-            exclude, kind, config.shrinkage, config.amplification, min(k, n_candidates), part.start, part.stop,
+            exclude, kind, config.shrinkage, config.amplification, min(k, n_candidates), where.rows, where.index,
+            decay, where.backward, part.start, part.stop,
         )  # fmt: skip
         taken = np.arange(ids.shape[1]) < counts[:, None]
         return counts, ids[taken], values[taken]
@@ -203,6 +240,10 @@ def _nearest(  # type: ignore[no-untyped-def]
     shrinkage,
     power,
     k,
+    places,
+    t_places,
+    decay,
+    backward,
     start,
     stop,
 ):
@@ -218,7 +259,12 @@ def _nearest(  # type: ignore[no-untyped-def]
         m = 0
         for e in range(indptr[r], indptr[r + 1]):
             low, high = t_indptr[columns[e]], t_indptr[columns[e] + 1]
-            if kind < 2:
+            if len(places):
+                m = _ordered_overlap(
+                    sums, touched, m, values[e], places[e], t_ids[low:high], t_values[low:high],
+                    t_places[low:high], decay, backward,
+                )  # fmt: skip
+            elif kind < 2:
                 m = _overlap(sums, touched, m, values[e], t_ids[low:high], t_values[low:high])
             else:
                 m = _moments(sums, touched, m, values[e], t_ids[low:high], t_values[low:high])
@@ -255,6 +301,24 @@ def _overlap(sums, touched, m, x, ids, values):  # type: ignore[no-untyped-def]
             m += 1
         s[0] += 1
         s[1] += x * values[p]
+    return m
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _ordered_overlap(sums, touched, m, x, place, ids, values, places, decay, backward):  # type: ignore[no-untyped-def]
+    for p in range(len(ids)):
+        apart = place - places[p]
+        if abs(apart) >= len(decay):
+            continue
+        counts = decay[abs(apart)] * (backward if apart < 0 else 1.0)
+        if counts == 0:
+            continue
+        s = sums[ids[p]]
+        if s[0] == 0:
+            touched[m] = ids[p]
+            m += 1
+        s[0] += counts
+        s[1] += counts * x * values[p]
     return m
 
 
