@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsmith.cli import data, doctor, judge, quickstart, train, use
+from recsmith.cli import data, doctor, judge, quickstart, train, tune, use
 from recsmith.errors import RecsmithError
 from recsmith.version import __version__
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("quickstart")(quickstart.quickstart)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(judge.evaluate)
 app.command("compare")(judge.compare)
 app.command("recommend")(use.recommend)

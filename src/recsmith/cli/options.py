@@ -30,6 +30,12 @@ Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same digi
 Model = Annotated[
     str, typer.Argument(help=f"One of: {', '.join(MODELS)}.", metavar="MODEL", show_default=False)
 ]
+ModelOrConfig = Annotated[
+    str | None,
+    typer.Argument(
+        help=f"One of: {', '.join(MODELS)}; or say --config.", metavar="[MODEL]", show_default=False
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -276,9 +282,11 @@ def ids_of(text: str | None) -> list[str] | None:
     return found
 
 
-Fallback = Annotated[
-    str,
-    typer.Option(help="Who answers where the model cannot: popular, popular:half_life=14, or none."),
+_FALLBACK = "Who answers where the model cannot: popular, popular:half_life=14, or none."
+Fallback = Annotated[str, typer.Option(help=_FALLBACK)]
+FallbackOrConfig = Annotated[
+    str | None,
+    typer.Option(help=f"{_FALLBACK} Default: popular, or what the config says.", show_default=False),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,9 @@ import typer
 from recsmith.cli.console import Output, duration, facts, megabytes
 from recsmith.cli.options import (
     DryRun,
-    Fallback,
+    FallbackOrConfig,
     Json,
-    Model,
+    ModelOrConfig,
     Quiet,
     Seed,
     Set,
@@ -28,29 +29,35 @@ from recsmith.errors import ParameterError
 if TYPE_CHECKING:
     from recsmith.bundle import Bundle
     from recsmith.estimate import Estimate
+    from recsmith.experiment.recipe import Recipe
 
 
 @reads_log()
 def train(
-    model: Model,
     source: Source,
+    model: ModelOrConfig = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", metavar="FILE", help="Model and parameters as tune and auto write them."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="BUNDLE", help="Where the bundle goes.")
     ] = None,
     settings: Set = None,
     seed: Seed = 0,
-    fallback: Fallback = "popular",
+    fallback: FallbackOrConfig = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Fit a model on a log and write a bundle that can be served."""
-    from recsmith.experiment.train import as_bundle, make_pipeline
+    from recsmith.experiment.train import as_bundle
 
     output = Output(as_json, quiet)
-    name, own = model_and_parameters(model)
-    wanted = own | parameters(settings)
-    pipeline = make_pipeline(name, **fallback_of(fallback), **wanted)
+    recipe = _recipe(model, config, parameters(settings), fallback)
+    name, pipeline = recipe.model, recipe.pipeline()
     if dry_run:
         from recsmith import estimate
         from recsmith.cli.sizes import show_estimate
@@ -68,6 +75,30 @@ def train(
         bundle = as_bundle(pipeline, log, seed=seed, monitor=bar)
     bundle.save(target)
     _say(output, bundle, target, expected)
+
+
+def _recipe(
+    model: str | None, config: Path | None, settings: Mapping[str, Any], fallback: str | None
+) -> Recipe:
+    """What is to be fitted: the config file or the model named, and what the options change of it."""
+    from recsmith.experiment.recipe import Recipe, read_recipe
+
+    if (model is None) == (config is None):
+        raise ParameterError(
+            "Say what to fit: either a MODEL or --config FILE. A config file names its model itself."
+        )
+    if config is not None:
+        found = read_recipe(config)
+        name, own = found.model, dict(found.parameters)
+        behind: dict[str, Any] = {
+            "fallback": found.fallback,
+            "fallback_parameters": dict(found.fallback_parameters),
+        }
+    else:
+        name, own = model_and_parameters(str(model))
+        behind = fallback_of("popular")
+    behind = behind if fallback is None else fallback_of(fallback)
+    return Recipe(model=name, parameters={**own, **settings}, **behind)
 
 
 def checked_target(out: Path | None) -> Path:

@@ -11,15 +11,12 @@ from recsmith.data.split import Split
 from recsmith.errors import ParameterError
 from recsmith.evaluation.answers import answer
 from recsmith.evaluation.report import smaller_is_better
+from recsmith.experiment.space import fit_key
 from recsmith.experiment.train import make_pipeline
-from recsmith.models.registry import model_class
 from recsmith.protocols import Monitor
 from recsmith.recommend import Pipeline
 from recsmith.resources import measure
 from recsmith.tables import Table
-
-#: Parameters that change only the question: a fitted model serves all values of them.
-_WHEN_ASKED = frozenset({"half_life", "half_life_unit"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +164,7 @@ def _over_folds(
 
 def _same_fit(model: str, points: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
     """Numbers of the points that one fit serves, group by group."""
-    apart = _WHEN_ASKED - set(model_class(model).config_class.model_fields)
     groups: dict[str, list[int]] = {}
     for number, point in enumerate(points):
-        key = repr(sorted((name, value) for name, value in point.items() if name not in apart))
-        groups.setdefault(key, []).append(number)
+        groups.setdefault(fit_key(model, point), []).append(number)
     yield from groups.values()
