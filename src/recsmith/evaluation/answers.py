@@ -21,7 +21,7 @@ from recsmith.types import BoolArray, FloatArray, IntArray, Queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Answerable:
+class Answerable:
     """The requests of a split that have a truth to be found, and that truth."""
 
     rows: IntArray  #: (n,) requests of the split
@@ -72,7 +72,7 @@ def can_rate(pipeline: Pipeline, split: Split) -> bool:
     return isinstance(pipeline.model, RatingPredictor) and split.truth.values is not None
 
 
-def _answerable(split: Split, *, filter_seen: bool) -> _Answerable:
+def answerable(split: Split, *, filter_seen: bool) -> Answerable:
     """The requests with a truth; with ``filter_seen``, truth in the user's own history is no truth.
 
     It could never be recommended, so it would lower every model's figures alike and say nothing.
@@ -103,7 +103,7 @@ def _answerable(split: Split, *, filter_seen: bool) -> _Answerable:
     if silent := int((had == 0).sum()):
         notes.append(f"{silent:,} requests have no truth and are not judged.")
     offsets = np.concatenate([[0], np.cumsum(left[judged])])
-    return _Answerable(rows=judged, offsets=offsets, items=items, notes=tuple(notes))
+    return Answerable(rows=judged, offsets=offsets, items=items, notes=tuple(notes))
 
 
 def rank(pipeline: Pipeline, split: Split, names: Sequence[str], *, filter_seen: bool = True) -> Ranked:
@@ -123,7 +123,7 @@ def rank(pipeline: Pipeline, split: Split, names: Sequence[str], *, filter_seen:
     """
     _check_fitted_on(pipeline, split)
     width = max(k for _, k in map(ranking.parse, names))
-    truth = _answerable(split, filter_seen=filter_seen)
+    truth = answerable(split, filter_seen=filter_seen)
     everybody = len(truth.rows) == len(split.queries)
     queries = split.queries if everybody else split.queries.take(truth.rows)
     with measure() as usage:

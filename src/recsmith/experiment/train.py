@@ -28,17 +28,20 @@ def make_pipeline(
     """A pipeline that is not fitted yet.
 
     ``parameters`` are the model's own and those of ``Weighting`` (``confidence, half_life, half_life_unit``).
-    Where a model has one of the same name (``half_life`` of popular), it is the model's.
+    Where a model has one of the same name (``half_life`` of popular), it is the model's; a blend has a weighting in
+    each of its parts and takes none beside them.
 
     Raises
     ------
     ParameterError
         An unknown model or parameter (the nearest one is offered), or a value out of range.
     """
+    weighs = model_class(model).weighs_history
     own = set(model_class(model).config_class.model_fields)
+    known = own if weighs else own | WEIGHTING_PARAMETERS
     for name in parameters:
-        if name not in own | WEIGHTING_PARAMETERS:
-            raise ParameterError.unknown(f"parameter of {model}", name, own | WEIGHTING_PARAMETERS)
+        if name not in known:
+            raise ParameterError.unknown(f"parameter of {model}", name, known)
     shared = {k: v for k, v in parameters.items() if k in WEIGHTING_PARAMETERS and k not in own}
     rest = {k: v for k, v in parameters.items() if k not in shared}
     return Pipeline(
@@ -46,7 +49,9 @@ def make_pipeline(
         fallback=None
         if fallback is None or fallback == model
         else create(fallback, **(fallback_parameters or {})),  # type: ignore[arg-type]
-        weighting=Weighting.make("the history weighting", **shared),
+        weighting=Weighting(confidence="raw")
+        if weighs
+        else Weighting.make("the history weighting", **shared),
         memory_mb=memory_mb,
     )
 

@@ -27,6 +27,7 @@ class BaseModel(Generic[C]):
     config_class: ClassVar[type[Config]]
     learned: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[Evidence] = Evidence.HISTORY
+    weighs_history: ClassVar[bool] = False  #: weighs events by itself, and wants them as they are
 
     config: C
 

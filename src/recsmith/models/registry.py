@@ -28,7 +28,10 @@ MODELS: dict[str, Entry] = {
     "user-knn": Entry("recsmith.models.neighbors.user_knn:UserKNN"),
     "ease": Entry("recsmith.models.linear.ease:EASE"),
     "ials": Entry("recsmith.models.factorization.ials:ImplicitALS"),
+    "bpr": Entry("recsmith.models.factorization.bpr:BPR"),
+    "warp": Entry("recsmith.models.factorization.warp:WARP"),
     "biased-mf": Entry("recsmith.models.factorization.sgd:BiasedMF"),
+    "blend": Entry("recsmith.models.blend:Blend"),
 }
 
 
