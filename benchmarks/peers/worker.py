@@ -6,7 +6,7 @@ A runner is a process that lives as long as its standard input. Each line it rea
 
 and each is answered with one JSON line on standard output::
 
-    {"seconds": float, "peak_rss_mb": float, "settings": {...}, "version": "..."}
+    {"phases": {NAME: seconds}, "peak_rss_mb": float, "settings": {...}, "version": "..."}
 
 or with ``{"error": "..."}``, after which the runner still takes jobs. Nothing but these answers reaches
 the caller's end of standard output: what a peer prints goes to standard error.
@@ -49,8 +49,8 @@ class Measure:
 class Result:
     """What a job hands back.
 
-    ``phases`` holds a measure for each timed call. Their seconds are added up, and where there is more than
-    one each is reported by itself too, as ``NAME_seconds``. ``arrays`` goes to the output file.
+    ``phases`` holds a measure for each timed call: ``fit``, ``recommend``, ``predict``, ``metrics``. ``arrays``
+    goes to the output file.
     """
 
     phases: Mapping[str, Measure]
@@ -110,15 +110,12 @@ def _run(request: Mapping[str, Any], jobs: Mapping[str, Job]) -> dict[str, Any]:
     return {**_figures(result.phases), "settings": result.settings}
 
 
-def _figures(phases: Mapping[str, Measure]) -> dict[str, float]:
-    """Give the total seconds, the highest peak, and each phase's seconds where there are several."""
-    figures = {
-        "seconds": sum(measure.seconds for measure in phases.values()),
+def _figures(phases: Mapping[str, Measure]) -> dict[str, Any]:
+    """Give each phase's seconds and the highest peak."""
+    return {
+        "phases": {name: measure.seconds for name, measure in phases.items()},
         "peak_rss_mb": max(measure.peak_rss_mb for measure in phases.values()),
     }
-    if len(phases) > 1:
-        figures |= {f"{name}_seconds": measure.seconds for name, measure in phases.items()}
-    return figures
 
 
 def _load(path: Path) -> Arrays:

@@ -1,4 +1,4 @@
-"""Run recsmith's side of each cell, by the same rules as the peers' runners."""
+"""Run recsmith's side of each cell, by the same rules as the peers' runners: any registered model, any parameters."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-sys.path += [str(Path(__file__).resolve().parents[n]) for n in (1, 2)]
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from cells import pipeline_of
+from lists import log_pairs
 from worker import Arrays, Result, Settings, complete_settings, measured, serve
 
 from recsmith.data.dataset import Dataset
@@ -19,28 +19,41 @@ from recsmith.data.ids import IdMap
 from recsmith.evaluation.metrics import ranking
 from recsmith.models.factorization.ials import ImplicitALS
 from recsmith.models.registry import create
+from recsmith.recommend import Pipeline
 
 
-def als_fit(arrays: Arrays, given: Settings) -> Result:
-    """Implicit ALS from a Dataset to factors."""
-    settings = complete_settings(given, {"embedding_size": 64, "epochs": 15, "reg": 0.01, "alpha": 1.0})
-    data = _dataset(*_pairs(arrays), tuple(arrays["shape"]))
-    model = ImplicitALS(**settings)
-    with measured() as measure:
+def lists(arrays: Arrays, given: Settings) -> Result:
+    """Fit the model ``model`` and recommend ``k`` items to every user of the log."""
+    model, settings = _model(given, {"k": 20})
+    data = dataset(*log_pairs(arrays), tuple(arrays["shape"]))
+    with measured() as fit:
+        pipeline = Pipeline(model=model).fit(data, rng=0)
+    with measured() as recommend:
+        found = pipeline.recommend(data.queries(), settings["k"])
+    return Result({"fit": fit, "recommend": recommend}, {"items": found.items}, settings)
+
+
+def ratings(arrays: Arrays, given: Settings) -> Result:
+    """Fit the rating predictor ``model`` and predict the test pairs."""
+    model, settings = _model(given, {})
+    n_users = int(max(arrays["train_users"].max(), arrays["test_users"].max())) + 1
+    n_items = int(max(arrays["train_items"].max(), arrays["test_items"].max())) + 1
+    data = dataset(arrays["train_users"], arrays["train_items"], (n_users, n_items), arrays["train_ratings"])
+    with measured() as fit:
         model.fit(data, rng=0)
-    return Result(
-        {"fit": measure}, {"user_factors": model.user_factors_, "item_factors": model.item_factors_}, settings
-    )
+    with measured() as predict:
+        predictions = model.predict(data.queries(), arrays["test_users"], arrays["test_items"]).mean
+    return Result({"fit": fit, "predict": predict}, {"predictions": predictions}, settings)
 
 
 def recommend(arrays: Arrays, given: Settings) -> Result:
     """Top k of all users from given factors, seen items hidden."""
     settings = complete_settings(given, {"k": 20})
-    data = _dataset(*_pairs(arrays), (len(arrays["user_factors"]), len(arrays["item_factors"])))
-    pipeline = pipeline_of(arrays)
+    data = dataset(*log_pairs(arrays), tuple(arrays["shape"]))
+    pipeline = pipeline_of(arrays["user_factors"], arrays["item_factors"])
     with measured() as measure:
-        lists = pipeline.recommend(data.queries(), settings["k"])
-    return Result({"recommend": measure}, {"items": lists.items, "scores": lists.scores}, settings)
+        found = pipeline.recommend(data.queries(), settings["k"])
+    return Result({"recommend": measure}, {"items": found.items}, settings)
 
 
 def metrics(arrays: Arrays, given: Settings) -> Result:
@@ -58,38 +71,35 @@ def metrics(arrays: Arrays, given: Settings) -> Result:
     return Result({"metrics": measure}, {name: np.asarray(mean) for name, mean in means.items()}, settings)
 
 
-def rating(arrays: Arrays, given: Settings) -> Result:
-    """Fit a rating predictor and predict the test pairs."""
-    settings = dict(given)
-    model: Any = create(settings["model"], **{k: v for k, v in settings.items() if k != "model"})
-    n_users = int(max(arrays["train_users"].max(), arrays["test_users"].max())) + 1
-    n_items = int(max(arrays["train_items"].max(), arrays["test_items"].max())) + 1
-    data = _dataset(arrays["train_users"], arrays["train_items"], (n_users, n_items), arrays["train_ratings"])
-    with measured() as fit:
-        model.fit(data, rng=0)
-    with measured() as predict:
-        predictions = model.predict(data.queries(), arrays["test_users"], arrays["test_items"]).mean
-    return Result({"fit": fit, "predict": predict}, {"predictions": predictions}, settings)
+def pipeline_of(user_factors: Any, item_factors: Any) -> Pipeline:
+    """A pipeline of implicit ALS with given factors."""
+    users, items = np.ascontiguousarray(user_factors), np.ascontiguousarray(item_factors)
+    model = ImplicitALS(embedding_size=users.shape[1])
+    model.user_factors_, model.item_factors_, model.gram_ = users, items, items.T @ items
+    return Pipeline(model=model, n_items=len(items))
 
 
-def _pairs(arrays: Arrays) -> tuple[Any, Any]:
-    """User and item of each entry of a CSR matrix."""
-    return np.repeat(np.arange(len(arrays["indptr"]) - 1), np.diff(arrays["indptr"])), arrays["indices"]
-
-
-def _dataset(users: Any, items: Any, shape: tuple[int, ...], ratings: Any = None) -> Dataset:
+def dataset(users: Any, items: Any, shape: tuple[int, ...], values: Any = None) -> Dataset:
     """Index arrays as a Dataset whose raw ids are the indices."""
     return Dataset.build(
-        users=IdMap(pl.Series(np.arange(shape[0])), "user"),
-        items=IdMap(pl.Series(np.arange(shape[1])), "item"),
+        users=IdMap(pl.Series(np.arange(int(shape[0]))), "user"),
+        items=IdMap(pl.Series(np.arange(int(shape[1]))), "item"),
         user=users,
         item=items,
-        value=ratings,
-        rating_scale=None if ratings is None else (1.0, 5.0),
+        value=values,
+        rating_scale=None if values is None else (1.0, 5.0),
     )
 
 
-JOBS = {"als_fit": als_fit, "recommend": recommend, "metrics": metrics, "rating": rating}
+def _model(given: Settings, defaults: Settings) -> tuple[Any, Settings]:
+    """The model that ``given`` names, with what is left of it as parameters; and every setting that has effect."""
+    settings = {**defaults, **given}
+    parameters = {name: value for name, value in given.items() if name not in {"model", *defaults}}
+    model = create(settings["model"], **parameters)
+    return model, {**model.config.model_dump(mode="json"), **settings}
+
+
+JOBS = {"lists": lists, "ratings": ratings, "recommend": recommend, "metrics": metrics}
 
 if __name__ == "__main__":
     serve("recsmith", JOBS)

@@ -1,26 +1,112 @@
-"""Run RecTools' ranking metrics over recommended lists."""
+"""Run RecTools: fit a model and recommend for every user; and its ranking metrics over given lists."""
 
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from implicit.cpu.als import AlternatingLeastSquares
+from implicit.cpu.bpr import BayesianPersonalizedRanking
+from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
 from rectools import Columns
+from rectools.dataset import Dataset
 from rectools.metrics import MAP, MRR, NDCG, HitRate, Precision, Recall, calc_metrics
 from rectools.metrics.base import MetricAtK
+from rectools.models import (
+    EASEModel,
+    ImplicitALSWrapperModel,
+    ImplicitBPRWrapperModel,
+    ImplicitItemKNNWrapperModel,
+    PopularModel,
+)
+from threadpoolctl import threadpool_limits
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from worker import Arrays, Result, Settings, complete_settings, measured, serve
+from lists import laid_out, log_pairs
+from worker import Arrays, Job, Result, Settings, complete_settings, measured, serve
 
-DEFAULTS: Settings = {"k": 20, "ndcg_divide_by_achievable": True, "map_divide_by_k": False}
+THREADS = 2
+METRICS: Settings = {"k": 20, "ndcg_divide_by_achievable": True, "map_divide_by_k": False}
+
+
+def _als(own: Settings) -> Any:
+    return ImplicitALSWrapperModel(AlternatingLeastSquares(num_threads=THREADS, **own))
+
+
+def _bpr(own: Settings) -> Any:
+    return ImplicitBPRWrapperModel(BayesianPersonalizedRanking(num_threads=THREADS, **own))
+
+
+def _cosine(own: Settings) -> Any:
+    return ImplicitItemKNNWrapperModel(CosineRecommender(num_threads=THREADS, **own))
+
+
+def _bm25(own: Settings) -> Any:
+    return ImplicitItemKNNWrapperModel(BM25Recommender(num_threads=THREADS, **own))
+
+
+#: Job -> how the model is made, its settings, and the BLAS threads it is fastest with: implicit wants 1.
+MODELS: dict[str, tuple[Any, Settings, int]] = {
+    "als": (
+        _als,
+        {"factors": 64, "iterations": 15, "regularization": 0.01, "alpha": 1.0, "random_state": 0},
+        1,
+    ),
+    "bpr": (
+        _bpr,
+        {"factors": 64, "iterations": 100, "learning_rate": 0.01, "regularization": 0.01, "random_state": 0},
+        1,
+    ),
+    "cosine": (_cosine, {"K": 20}, 1),
+    "bm25": (_bm25, {"K": 20, "K1": 1.2, "B": 0.75}, 1),
+    "ease": (lambda own: EASEModel(**own), {"regularization": 500.0}, THREADS),
+    "popular": (lambda own: PopularModel(**own), {}, THREADS),
+}
+
+
+def lists(name: str) -> Job:
+    """The job that fits the model ``name`` and recommends ``k`` items to every user."""
+    make, defaults, blas_threads = MODELS[name]
+
+    def job(arrays: Arrays, given: Settings) -> Result:
+        settings = complete_settings(given, {**defaults, "k": 20})
+        own = {key: value for key, value in settings.items() if key != "k"}
+        users, items = log_pairs(arrays)
+        n_users = int(arrays["shape"][0])
+        log = Dataset.construct(
+            pd.DataFrame(
+                {
+                    Columns.User: users,
+                    Columns.Item: items,
+                    Columns.Weight: np.float32(1),
+                    Columns.Datetime: "2020-01-01",
+                }
+            )
+        )
+        known = np.unique(users)
+        with warnings.catch_warnings(), threadpool_limits(blas_threads, user_api="blas"):
+            warnings.simplefilter("ignore")
+            model = make(own)
+            with measured() as fit:
+                model.fit(log)
+            with measured() as recommend:
+                found = model.recommend(known, log, k=settings["k"], filter_viewed=True)
+        laid = laid_out(
+            found[Columns.User].to_numpy(), found[Columns.Item].to_numpy(), n_users, settings["k"]
+        )
+        return Result({"fit": fit, "recommend": recommend}, {"items": laid}, settings)
+
+    return job
 
 
 def metrics(arrays: Arrays, given: Settings) -> Result:
     """Mean metrics of ``items`` (row u is user u's list) against ``test_users``, ``test_items``."""
-    settings = complete_settings(given, DEFAULTS)
+    settings = complete_settings(given, METRICS)
     reco = _recommendations(arrays)
     interactions = pd.DataFrame({Columns.User: arrays["test_users"], Columns.Item: arrays["test_items"]})
     wanted = _metrics(settings)
@@ -56,4 +142,4 @@ def _metrics(settings: Settings) -> dict[str, MetricAtK]:
 
 
 if __name__ == "__main__":
-    serve("RecTools", {"metrics": metrics})
+    serve("RecTools", {**{name: lists(name) for name in MODELS}, "metrics": metrics})

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from surprise import SVD, AlgoBase, Dataset, KNNBaseline, Reader, Trainset
+from surprise import SVD, AlgoBase, BaselineOnly, Dataset, KNNBaseline, Reader, SVDpp, Trainset
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
@@ -23,6 +23,18 @@ SVD_DEFAULTS: Settings = {
     "random_state": 0,
     "rating_scale": [1, 5],
 }
+
+SVDPP_DEFAULTS: Settings = {
+    "n_factors": 20,
+    "n_epochs": 20,
+    "lr_all": 0.007,
+    "reg_all": 0.02,
+    "cache_ratings": True,
+    "random_state": 0,
+    "rating_scale": [1, 5],
+}
+
+BASELINE_DEFAULTS: Settings = {"n_epochs": 10, "reg_u": 15, "reg_i": 10, "rating_scale": [1, 5]}
 
 KNN_DEFAULTS: Settings = {
     "k": 40,
@@ -44,6 +56,20 @@ def svd(arrays: Arrays, given: Settings) -> Result:
     settings = complete_settings(given, SVD_DEFAULTS)
     own = {name: value for name, value in settings.items() if name != "rating_scale"}
     return _fit_and_predict(SVD(**own), arrays, settings)
+
+
+def svdpp(arrays: Arrays, given: Settings) -> Result:
+    """SVD++: the factors of what a user rated are added to his own. Caching the ratings is its faster way."""
+    settings = complete_settings(given, SVDPP_DEFAULTS)
+    own = {name: value for name, value in settings.items() if name != "rating_scale"}
+    return _fit_and_predict(SVDpp(**own), arrays, settings)
+
+
+def baseline(arrays: Arrays, given: Settings) -> Result:
+    """Mean plus biases by alternating least squares."""
+    settings = complete_settings(given, BASELINE_DEFAULTS)
+    own = {name: value for name, value in settings.items() if name != "rating_scale"}
+    return _fit_and_predict(BaselineOnly({"method": "als", **own}, verbose=False), arrays, settings)
 
 
 def knn_baseline(arrays: Arrays, given: Settings) -> Result:
@@ -97,4 +123,7 @@ def _triples(arrays: Arrays, part: str) -> list[tuple[int, int, float]]:
 
 
 if __name__ == "__main__":
-    serve("scikit-surprise", {"svd": svd, "knn_baseline": knn_baseline})
+    serve(
+        "scikit-surprise",
+        {"svd": svd, "svdpp": svdpp, "baseline": baseline, "knn_baseline": knn_baseline},
+    )

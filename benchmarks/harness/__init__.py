@@ -1,0 +1,1 @@
+"""What runs recsmith and its peers side by side: cells, workers, judgement, tables, pictures."""
