@@ -38,7 +38,9 @@ def ragged_slices(starts: IntArray, lengths: IntArray) -> tuple[IntArray, IntArr
     """
     bounds = np.zeros(len(starts) + 1, dtype=np.int64)
     np.cumsum(lengths, out=bounds[1:])
-    return bounds, np.arange(bounds[-1]) + np.repeat(starts - bounds[:-1], lengths)
+    positions = np.arange(bounds[-1])
+    positions += np.repeat(starts - bounds[:-1], lengths)
+    return bounds, positions
 
 
 def check_range(owner: str, name: str, indices: IntArray, size: int) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 from scipy import sparse
 
 from recsmith.data.ids import IdMap
+from recsmith.data.order import by_user_and_time
 from recsmith.data.schema import Log
 from recsmith.errors import DataError, ParameterError
 from recsmith.types import BoolArray, FloatArray, IntArray, Queries, Shape, check_range, ragged_slices
@@ -108,12 +109,11 @@ class Dataset:
         DataError
             A rating that is infinite, a weight that is not a number >= 0, or more kinds of events than 127.
         """
-        m = len(user)
         check_range("Dataset", "user", user, len(users))
         check_range("Dataset", "item", item, len(items))
         _check_ratings(value)
         _check_weights(weight)
-        order = np.argsort(user, kind="stable") if time is None else np.lexsort((time, user))
+        order, offsets = by_user_and_time(user, time, len(users))
         if events is not None:
             codes, names = _event_codes(events)
             rest |= {"event": codes[order], "event_names": names}
@@ -122,11 +122,11 @@ class Dataset:
             items=items,
             user=np.asarray(user, dtype=np.int32)[order],
             item=np.asarray(item, dtype=np.int32)[order],
-            row=(np.arange(m, dtype=np.int64) if row is None else np.asarray(row))[order],
+            row=order if row is None else np.asarray(row)[order],
             value=None if value is None else value[order],
             weight=None if weight is None else weight[order],
             time=None if time is None else time[order],
-            offsets=np.searchsorted(np.asarray(user)[order], np.arange(len(users) + 1)).astype(np.int64),
+            offsets=offsets,
             **rest,
         )
 
@@ -262,9 +262,7 @@ class Dataset:
         """
         who = np.arange(self.n_users, dtype=np.int32) if users is None else np.asarray(users, dtype=np.int32)
         check_range("queries", "users", who[who != -1], self.n_users)
-        starts = self.offsets[np.maximum(who, 0)]
-        stops = self.offsets[np.minimum(who + 1, self.n_users)]  # user -1 stops where user 0 starts
-        bounds, rows = ragged_slices(starts, stops - starts)
+        bounds, rows = self._histories(who)
         return Queries(
             users=who,
             offsets=bounds,
@@ -275,6 +273,15 @@ class Dataset:
             as_trained=np.full(len(who), as_trained) & (who >= 0),
         )
 
+    def _histories(self, who: IntArray) -> tuple[IntArray, IntArray | slice]:
+        """Bounds and rows of users' events; of users who stand side by side a slice, so that nothing is copied."""
+        if len(who) and who[0] >= 0 and (np.diff(who) == 1).all():
+            bounds = self.offsets[who[0] : who[-1] + 2]
+            return bounds - bounds[0], slice(int(bounds[0]), int(bounds[-1]))
+        starts = self.offsets[np.maximum(who, 0)]
+        stops = self.offsets[np.minimum(who + 1, self.n_users)]  # user -1 stops where user 0 starts
+        return ragged_slices(starts, stops - starts)
+
     def fingerprint(self) -> str:
         """SHA-256 of ids and columns: equal for equal logs, on any machine."""
         digest = hashlib.sha256(repr(self.event_names).encode())
@@ -283,7 +290,7 @@ class Dataset:
             digest.update((ids.ids.str.len_bytes() if ids.is_text else ids.ids).to_numpy().tobytes())
             digest.update("".join(ids.ids.to_list()).encode() if ids.is_text else b"")
         for column in (self.user, self.item, self.value, self.weight, self.time, self.event):
-            digest.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
+            digest.update(b"-" if column is None else np.ascontiguousarray(column).data)
         return digest.hexdigest()
 
     def last_time(self) -> int | None:
@@ -321,7 +328,7 @@ def _event_codes(events: pl.Series) -> tuple[IntArray, tuple[str, ...]]:
 
 
 def _column(frame: pl.DataFrame, name: str, dtype: Any) -> Any:
-    return frame[name].to_numpy().astype(dtype) if name in frame.columns else None
+    return frame[name].to_numpy().astype(dtype, copy=False) if name in frame.columns else None
 
 
 def _aligned(features: pl.DataFrame | None, ids: IdMap, key: str) -> pl.DataFrame | None:

@@ -11,6 +11,9 @@ import polars as pl
 from recsmith.errors import DataError, UnknownIdError
 from recsmith.types import IntArray
 
+_SPARSEST = 8  # numbers in the range of integer ids, for each id, up to which a table is made of them
+_AT_ONCE = 1 << 22  # ids looked up at a time
+
 
 class IdMap:
     """A frozen, one-to-one map between raw ids (text or integers) and indices ``0 .. len - 1``.
@@ -96,10 +99,28 @@ class IdMap:
             column = numbers.set(numbers.cast(pl.String) != column, None)
         else:
             column = column.cast(pl.Int64, strict=False)
+        if (direct := self._looked_up(column)) is not None:
+            return direct
         at = self._sorted.search_sorted(column).clip(upper_bound=len(self) - 1)
         known = (self._sorted.gather(at) == column).fill_null(False).to_numpy()
         index = at.to_numpy() if self._order is None else self._order.gather(at).to_numpy()
         return np.where(known, index.astype(np.int32), -1)
+
+    def _looked_up(self, column: pl.Series) -> IntArray | None:
+        """``index`` of many integers from a table, where there are about as many ids as numbers in their range."""
+        if self.is_text or column.null_count() or len(column) < len(self):
+            return None
+        low, high = int(self._sorted[0]), int(self._sorted[-1])
+        if high - low >= _SPARSEST * len(self):
+            return None
+        table = np.full(high - low + 2, -1, dtype=np.int32)  # the last place is that of all others
+        table[self.ids.to_numpy() - low] = np.arange(len(self), dtype=np.int32)
+        values, out = column.to_numpy(), np.empty(len(column), dtype=np.int32)
+        for start in range(0, len(values), _AT_ONCE):
+            part = values[start : start + _AT_ONCE]
+            at = np.where((part >= low) & (part <= high), part - low, high - low + 1)
+            out[start : start + _AT_ONCE] = table[at]
+        return out
 
     def require(self, ids: Sequence[Any]) -> IntArray:
         """Like ``index``, but an id that is not known raises ``UnknownIdError``."""

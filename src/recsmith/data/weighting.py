@@ -14,6 +14,7 @@ from pydantic import Field
 
 from recsmith.config import Config, Search
 from recsmith.data.dataset import Dataset
+from recsmith.data.order import pair_totals
 from recsmith.errors import DataError
 from recsmith.types import FloatArray, IntArray, Queries
 
@@ -52,16 +53,16 @@ class Weighting(Config):
             )
         if self.confidence == "raw":
             return data
-        if self.confidence == "ones" and data.matrix("ones").nnz == len(data):  # no pair occurs twice
-            return data if data.weight is None else replace(data, weight=None)
-        pair = data.user.astype(np.int64) * data.n_items + data.item
-        _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
         if self.confidence == "ones":
-            return replace(data, weight=(1.0 / counts[inverse]).astype(np.float32))
-        raw = np.ones(len(pair)) if data.weight is None else data.weight.astype(np.float64)
-        total = np.bincount(inverse, weights=raw)
+            shares = pair_totals(data.offsets, data.item, None, data.n_items)
+            if (shares == 1).all():  # no pair occurs twice
+                return data if data.weight is None else replace(data, weight=None)
+            return replace(data, weight=np.divide(1.0, shares, out=shares).astype(np.float32))
+        total = pair_totals(data.offsets, data.item, data.weight, data.n_items)
         share = np.divide(np.log1p(total), total, out=np.zeros_like(total), where=total > 0)
-        return replace(data, weight=(raw * share[inverse]).astype(np.float32))
+        if data.weight is not None:
+            share *= data.weight
+        return replace(data, weight=share.astype(np.float32))
 
     def queries(self, queries: Queries) -> Queries:
         """The requests with each item of a history once, at its latest event, weighted by all of the above."""

@@ -31,6 +31,16 @@ def test_unknown_integers_are_minus_one(known, asked):
     assert index.tolist() == [known.index(a) if a in known else -1 for a in asked]
 
 
+@given(
+    st.lists(st.integers(-9, 9), unique=True, min_size=1, max_size=8),
+    st.lists(st.integers(-20, 20) | INTEGERS),
+)
+def test_many_integers_in_a_narrow_range(known, asked):
+    index = IdMap(pl.Series(known, dtype=pl.Int64)).index(pl.Series(asked, dtype=pl.Int64))
+    assert index.dtype == np.int32
+    assert index.tolist() == [known.index(a) if a in known else -1 for a in asked]
+
+
 @given(st.lists(TEXT, unique=True, max_size=8), st.lists(TEXT, max_size=8))
 def test_unknown_texts_are_minus_one_in_any_order(known, asked):
     index = IdMap(pl.Series(known, dtype=pl.String)).index(asked)

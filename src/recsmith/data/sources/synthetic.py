@@ -99,15 +99,15 @@ class Synthetic:
         """
         rng = self._rng(1)
         users = self._event_users(rng)
-        times = (
-            START + (np.arange(self.n_events) + rng.random(self.n_events)) * (SPAN / self.n_events)
-        ).astype(np.int64)
+        times = self._event_times(rng)
         items = np.empty(self.n_events, dtype=np.int64)
         bounds = np.linspace(0, self.n_events, PERIODS + 1).astype(np.int64)
         for period, weights in enumerate(self._weights()):
             self._draw(items, users, slice(bounds[period], bounds[period + 1]), weights, period, rng)
-        columns = {"user_id": users.astype(np.int64) + 1, "item_id": items + 1, "timestamp": times}
-        frame = pl.DataFrame(columns)
+        items += 1
+        ids = users.astype(np.int64)
+        ids += 1
+        frame = pl.DataFrame({"user_id": ids, "item_id": items, "timestamp": times})
         if self.rating:
             frame = frame.unique(["user_id", "item_id"], keep="first", maintain_order=True)
             mean = self.expected_ratings(
@@ -225,6 +225,15 @@ class Synthetic:
         users = np.repeat(np.arange(self.n_users, dtype=np.int32), counts)
         rng.shuffle(users)
         return users
+
+    def _event_times(self, rng: np.random.Generator) -> IntArray:
+        """(n_events,) int64 rising Unix seconds, one in each of as many equal parts of the year."""
+        times = np.empty(self.n_events, dtype=np.int64)
+        for start in range(0, self.n_events, BLOCK):
+            stop = min(start + BLOCK, self.n_events)
+            at = np.arange(start, stop) + rng.random(stop - start)
+            times[start:stop] = (START + at * (SPAN / self.n_events)).astype(np.int64)
+        return times
 
     def _draw(
         self,

@@ -41,14 +41,15 @@ class Popular(BaseModel[PopularConfig]):
         DataError
             Where ``half_life`` is set and the log has no timestamps.
         """
-        weights = np.ones(len(data)) if data.weight is None else data.weight.astype(np.float64)
+        weights = None if data.weight is None else data.weight.astype(np.float64)
         if self.config.half_life is not None:
             if data.time is None:
                 raise DataError(
                     f"Popular with a half_life needs timestamps, and {data.name} has none. Leave half_life out."
                 )
             age = (data.time.max() - data.time) / SECONDS_PER_DAY
-            weights = weights * np.exp2(-age / self.config.half_life)
+            decay = np.exp2(-age / self.config.half_life)
+            weights = decay if weights is None else weights * decay
         self.counts_ = np.bincount(data.item, weights=weights, minlength=data.n_items).astype(np.float32)
         return self
 
