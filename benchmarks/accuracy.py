@@ -1,13 +1,14 @@
-"""Accuracy on MovieLens-100K by the protocols of the literature, parameters chosen on validation only.
+"""Accuracy on MovieLens by the protocols of the literature, parameters chosen on validation only.
 
-``python benchmarks/accuracy.py`` prints a table for each protocol and writes ``runs/accuracy.json``. The data come
-from ``recsmith.load("ml-100k")``; the official folds need RECSMITH_EXTRA_DATA or ``--folder``, a folder with the
-official files.
+``python benchmarks/accuracy.py`` prints a table for each protocol and writes ``runs/accuracy.json``. MovieLens-100K
+comes from ``recsmith.load("ml-100k")``; its official folds, and MovieLens-1M as SASRec's authors give it, need
+RECSMITH_EXTRA_DATA or ``--folder``, a folder with ``ml-100k`` and ``ml-1m``.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -27,10 +28,12 @@ from recsmith.data.split import Split, fixed
 from recsmith.data.split_by_name import Splitter, parse
 from recsmith.evaluation import evaluate
 from recsmith.evaluation.report import Report
+from recsmith.experiment.blend import learn_weights, mix
 from recsmith.experiment.choose import choose
 from recsmith.experiment.train import make_pipeline
 
 console = Console(width=160)
+_LISTS = ("precision@10", "recall@10", "ndcg@10", "hit_rate@10")
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,33 @@ USER_TIME = (
         "ease, recency", "ease", {"reg": (200, 300, 500, 1000, 2000), "half_life": _HALF_LIVES},
         wanted={"ndcg@10": 0.255, "precision@10": 0.217, "recall@10": 0.149},
     ),
+    Entrant(
+        "ease, order", "ease",
+        {
+            "reg": (300, 500, 1000), "pair_half_life": (20, 30, 50), "backward": (0.2, 0.3, 0.4),
+            "half_life": _HALF_LIVES,
+        },
+        wanted={"ndcg@10": 0.265, "precision@10": 0.225},
+    ),
+    Entrant(
+        "item-knn, order", "item-knn",
+        {"shrinkage": (2, 5), "pair_half_life": (10, 20, 50), "backward": (0.2, 0.3, 0.4), "half_life": _HALF_LIVES},
+    ),
     Entrant("popular", "popular"),
 )  # fmt: skip
+SEQUENCE = (
+    Entrant(
+        "ease, order", "ease",
+        {"reg": (30, 100, 300), "pair_half_life": (3, 5, 8), "backward": (0.1, 0.2, 0.3), "half_life": (1.5, 2, 3, 5)},
+    ),
+    Entrant(
+        "item-knn, order", "item-knn",
+        {"shrinkage": (2, 5), "pair_half_life": (3, 5, 10), "backward": (0.1, 0.3), "half_life": (1.5, 2, 3, 5)},
+    ),
+    Entrant("ease, recency", "ease", {"reg": (300, 1000, 3000), "half_life": (2, 3, 5, 10)}),
+    Entrant("popular", "popular"),
+)  # fmt: skip
+_ORDERED = ("ease, order", "item-knn, order")
 GLOBAL_TIME = (
     Entrant(
         "popular, decayed", "popular", {"half_life": (3, 5, 7, 10, 14, 21, 30, 60)}, wanted={"ndcg@10": 0.39}
@@ -107,28 +135,47 @@ class Protocol:
     splits: Sequence[str]
     validation: str
     entrants: Sequence[Entrant]
+    blended: Sequence[str] = ()  #: labels of the entrants that are mixed, with weights learned on validation
+    data: str = "ml-100k"
 
 
 PROTOCOLS = {
     "random": Protocol([f"random:seed={seed}" for seed in range(5)], "random", RANDOM),
-    "user-time": Protocol(["user-time"], "user-time", USER_TIME),
+    "user-time": Protocol(["user-time"], "user-time", USER_TIME, _ORDERED),
     "global-time": Protocol(["global-time"], "time-folds:5", GLOBAL_TIME),
+    "sequence": Protocol(["leave-last-out"], "leave-last-out", SEQUENCE, _ORDERED, data="ml-1m"),
 }
 
 
-def ranking(splits: Sequence[Split], splitter: Splitter, entrants: Sequence[Entrant]) -> list[Any]:
+def ranking(splits: Sequence[Split], splitter: Splitter, how: Protocol) -> list[Any]:
     """Choose on ``splitter`` of the first split's train part, judge on every split, average."""
-    rows = []
+    rows, chosen = [], {}
     inner = splitter.split(splits[0].train)
-    for entrant in entrants:
+    for entrant in how.entrants:
         best = choose(entrant.model, entrant.grid, inner, "ndcg@10", fixed=entrant.fixed).best.parameters
+        chosen[entrant.label] = (entrant.model, best)
         reports = [
             evaluate(make_pipeline(entrant.model, **best), split, ks=(10,), name=entrant.label, seed=seed)
             for seed, split in enumerate(splits)
         ]
-        names = ("precision@10", "recall@10", "ndcg@10", "hit_rate@10")
-        rows.append(_row(entrant, dict(best), reports, names))
+        rows.append(_row(entrant, dict(best), reports, _LISTS))
+    if how.blended:
+        parts = [chosen[label] for label in how.blended]
+        fitted = [make_pipeline(model, **best).fit(inner[0].train, rng=0) for model, best in parts]
+        learned = learn_weights(fitted, inner[0])
+        pipeline = make_pipeline("blend", parts=mix(fitted, learned.weights).model.config.parts)
+        reports = [evaluate(pipeline, split, ks=(10,), name="blend") for split in splits]
+        weights = {label: round(float(w), 3) for label, w in zip(how.blended, learned.weights, strict=True)}
+        rows.insert(0, _row(Entrant("blend", "blend"), weights, reports, _LISTS))
     return rows
+
+
+def ml_1m_sequences(folder: Path) -> Dataset:
+    """MovieLens-1M as SASRec's authors give it: a line for each event, in the order of time within a user."""
+    with gzip.open(folder / "sasrec" / "ml-1m.txt.gz", "rt") as lines:
+        pairs = np.loadtxt(lines, dtype=np.int64)
+    frame = pl.DataFrame({"user_id": pairs[:, 0], "item_id": pairs[:, 1], "timestamp": np.arange(len(pairs))})
+    return Dataset.from_log(Log(interactions=frame, name="ml-1m (SASRec)"))
 
 
 def official_folds(folder: Path) -> list[Split]:
@@ -206,26 +253,31 @@ def show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
             )
 
 
+def _load(name: str, folder: Path) -> Dataset:
+    return ml_1m_sequences(folder / "ml-1m") if name == "ml-1m" else rs.load("ml-100k", keep_catalogue=False)
+
+
 def main() -> None:
     """All protocols, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("protocols", nargs="*", choices=[[], *PROTOCOLS, "ratings"])
-    parser.add_argument(
-        "--folder", type=Path, default=Path(os.environ.get("RECSMITH_EXTRA_DATA", ".")) / "ml-100k"
-    )
+    parser.add_argument("--folder", type=Path, default=Path(os.environ.get("RECSMITH_EXTRA_DATA", ".")))
     parser.add_argument("--out", type=Path, default=Path("runs") / "accuracy.json")
     options = parser.parse_args()
     wanted = options.protocols or [*PROTOCOLS, "ratings"]
-    data = rs.load("ml-100k", keep_catalogue=False)
     results = {}
     for name, how in PROTOCOLS.items():
         if name in wanted:
+            data = _load(how.data, options.folder)
             splits = [split for text in how.splits for split in parse(text).split(data)]
-            results[name] = ranking(splits, parse(how.validation), how.entrants)
-            show(f"{name}: mean over {', '.join(how.splits)}; validation: {how.validation}", results[name])
+            results[name] = ranking(splits, parse(how.validation), how)
+            show(
+                f"{data.name}, {name}: mean over {', '.join(how.splits)}; validation: {how.validation}",
+                results[name],
+            )
     if "ratings" in wanted:
-        results["ratings"] = ratings(official_folds(options.folder))
-        show("ratings, official folds u1-u5, mean", results["ratings"])
+        results["ratings"] = ratings(official_folds(options.folder / "ml-100k"))
+        show("ml-100k, ratings, official folds u1-u5, mean", results["ratings"])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=1))
 
