@@ -30,6 +30,9 @@ MODELS: dict[str, Entry] = {
     "ials": Entry("recsmith.models.factorization.ials:ImplicitALS"),
     "bpr": Entry("recsmith.models.factorization.bpr:BPR"),
     "warp": Entry("recsmith.models.factorization.warp:WARP"),
+    "gf-cf": Entry("recsmith.models.graph.gf_cf:GFCF"),
+    "bspm": Entry("recsmith.models.graph.bspm:BSPM"),
+    "graph-filter": Entry("recsmith.models.graph.graph_filter:GraphFilter"),
     "biased-mf": Entry("recsmith.models.factorization.sgd:BiasedMF"),
     "blend": Entry("recsmith.models.blend:Blend"),
 }
