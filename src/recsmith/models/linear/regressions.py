@@ -1,0 +1,232 @@
+"""Many sparse regressions at once: each item explained by the others, by coordinate descent.
+
+For each item j, over w with w[j] = 0::
+
+    minimize  1/2 |x_j - X w|^2 + reg / 2 |w|^2 + l1 |w|_1
+
+J. Friedman et al., "Regularization Paths for Generalized Linear Models via Coordinate Descent", JSS 2010, section 2:
+each step solves for one weight, and the residual ``x_j - X w`` follows. Steps cost the events of one item, and no
+product of items is ever held. Once every candidate has been visited, passes see only the weights that are not 0, until
+these have settled and another pass over all finds nothing to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from recsmith import parallel
+from recsmith.data.dataset import Dataset
+from recsmith.kernels import njit
+from recsmith.models.neighbors.similarity import Matrix, SimilarityConfig, largest, nearest, row_lengths
+from recsmith.protocols import Monitor
+from recsmith.types import FloatArray, IntArray, Shape
+
+_COSINE = SimilarityConfig(similarity="cosine", weighting="none")
+_ITEMS = (
+    32  # regressions of one task, fewer where there are so many items that their weights need much memory
+)
+_WEIGHTS = 4_000_000  # weights that one task has room for
+_TASKS = 64  # tasks between two reports of progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regressions:
+    """What is asked of the regressions."""
+
+    reg: float  #: L2 penalty, >= 0
+    l1: float = 0.0  #: L1 penalty, >= 0
+    non_negative: bool = False  #: whether weights must be >= 0
+    candidates: int | None = None  #: only the items of the largest cosine may have a weight; None: all may
+    kept: int | None = None  #: weights kept of each regression, the largest in absolute value; None: all
+    epochs: int  #: passes over the weights of an item at most
+    tolerance: float  #: the change of a weight, as a share of the largest, at which a regression ends
+
+    def solve(self, data: Dataset, monitor: Monitor | None = None) -> Matrix:
+        """(n_items, n_items) float32 CSR, [i, j]: the weight of item i in the regression of item j.
+
+        Where ``monitor`` stops it, the items that are left have no weights.
+        """
+        x = data.matrix("weight")
+        columns, n = sparse.csr_array(x.T), data.n_items
+        squares = np.bincount(x.indices, weights=x.data.astype(np.float64) ** 2, minlength=n)
+        allowed = self._allowed(x, columns)
+        room = min(self.kept or n, self.candidates or n, n)
+        how = (self.reg, self.l1, self.non_negative, self.epochs, self.tolerance, room)
+
+        def block(rows: slice) -> tuple[IntArray, IntArray, FloatArray]:
+            found: tuple[IntArray, IntArray, FloatArray] = _regress(
+                x.indptr, x.indices, x.data, columns.indptr, columns.indices, columns.data, squares,
+                allowed.indptr, allowed.indices, *how, rows.start, rows.stop,
+            )  # fmt: skip
+            return found
+
+        nothing = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32))
+        found = [nothing]
+        tasks = parallel.blocks(n, max(1, min(_ITEMS, _WEIGHTS // max(n, 1))))
+        for start in range(0, len(tasks), _TASKS):
+            found += parallel.run(block, tasks[start : start + _TASKS])
+            if monitor is not None and monitor.progress(min(start + _TASKS, len(tasks)), len(tasks)):
+                break
+        counts, ids, values = (np.concatenate([f[part] for f in found]) for part in range(3))
+        counts = np.append(counts, np.zeros(n - len(counts), dtype=np.int64))
+        by_target = sparse.csr_array((values, ids, np.append(0, np.cumsum(counts))), shape=(n, n))
+        return sparse.csr_array(by_target.T)
+
+    def visited(self, shape: Shape) -> tuple[float, float]:
+        """Candidates of all regressions, and events of these: what the cost of a pass depends on.
+
+        Without a choice of candidates, non-negative weights know those that are met in common histories; items with
+        many events are met by most.
+        """
+        n = float(shape.n_items)
+        met = n**2
+        if self.non_negative or self.candidates is not None:
+            met = min(3.0 * shape.n_events**2 / max(shape.n_users, 1), met)
+        if self.candidates is not None:
+            met = min(met, n * self.candidates)
+        return met, met * min(4.0 * shape.n_events / max(n, 1.0), float(shape.n_users))
+
+    def _allowed(self, x: Matrix, columns: Matrix) -> Matrix:
+        """Row j: the candidates of item j; no rows where the kernel is to find them."""
+        n, k = x.shape[1], self.candidates
+        if k is not None and k < n - 1:
+            return nearest(columns, x, row_lengths(columns, _COSINE), _COSINE, k, np.arange(n))
+        return sparse.csr_array((0, n), dtype=np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _regress(  # type: ignore[no-untyped-def]
+    indptr, items, data, t_indptr, t_users, t_data, squares, a_indptr, a_items,
+    reg, l1, non_negative, epochs, tolerance, k, start, stop,
+):  # fmt: skip
+    """The regressions of items ``start:stop``: (counts (b,), ids (m,), weights (m,)), sorted by id."""
+    n = len(squares)
+    together, w = np.zeros(n), np.zeros(n)
+    residual = np.zeros(len(indptr) - 1)
+    candidates, active = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
+    strength, kept = np.empty(n, dtype=np.float32), np.empty(k, dtype=np.float32)
+    counts = np.zeros(stop - start, dtype=np.int64)
+    ids = np.empty((stop - start) * k, dtype=np.int32)
+    out = np.empty((stop - start) * k, dtype=np.float32)
+    filled = 0
+    for j in range(start, stop):
+        for p in range(t_indptr[j], t_indptr[j + 1]):
+            residual[t_users[p]] = t_data[p]
+        if len(a_indptr) > 1:
+            m = a_indptr[j + 1] - a_indptr[j]
+            candidates[:m] = a_items[a_indptr[j] : a_indptr[j + 1]]
+        elif non_negative:  # X w can only take away from what an item has in common with j
+            m = _met(j, indptr, items, data, t_indptr, t_users, t_data, together, l1, candidates)
+        else:
+            m = _others(j, squares, candidates)
+        _descend(
+            t_indptr, t_users, t_data, squares, residual, w, candidates, m, active,
+            reg, l1, non_negative, epochs, tolerance,
+        )  # fmt: skip
+        for p in range(t_indptr[j], t_indptr[j + 1]):
+            residual[t_users[p]] = 0.0
+        m = _nonzero(t_indptr, t_users, residual, w, candidates, m)
+        for a in range(m):
+            strength[a] = abs(w[candidates[a]])
+        count = largest(candidates, strength, m, k, ids[filled:], kept)
+        for a in range(count):
+            out[filled + a] = w[ids[filled + a]]
+        for a in range(m):
+            w[candidates[a]] = 0.0
+        counts[j - start] = count
+        filled += count
+    return counts, ids[:filled].copy(), out[:filled].copy()
+
+
+@njit(cache=True, nogil=True)
+def _met(  # type: ignore[no-untyped-def]
+    j, indptr, items, data, t_indptr, t_users, t_data, together, l1, candidates
+):
+    """Items whose product with item j is above ``l1``, into ``candidates``; returns how many."""
+    m = 0
+    for p in range(t_indptr[j], t_indptr[j + 1]):
+        u = t_users[p]
+        for q in range(indptr[u], indptr[u + 1]):
+            i = items[q]
+            if together[i] == 0:
+                candidates[m] = i
+                m += 1
+            together[i] += np.float64(t_data[p]) * data[q]
+    met = 0
+    for a in range(m):
+        i = candidates[a]
+        if i != j and together[i] > l1:
+            candidates[met] = i
+            met += 1
+        together[i] = 0.0
+    return met
+
+
+@njit(cache=True, nogil=True)
+def _others(j, squares, candidates):  # type: ignore[no-untyped-def]
+    m = 0
+    for i in range(len(squares)):
+        if i != j and squares[i] > 0:
+            candidates[m] = i
+            m += 1
+    return m
+
+
+@njit(cache=True, nogil=True)
+def _descend(  # type: ignore[no-untyped-def]
+    t_indptr, t_users, t_data, squares, residual, w, candidates, m, active,
+    reg, l1, non_negative, epochs, tolerance,
+):  # fmt: skip
+    """Coordinate descent from w = 0; ``residual`` follows."""
+    all_of_them, n_active = True, 0
+    for _ in range(epochs):
+        visited = candidates[:m] if all_of_them else active[:n_active]
+        most, change = 0.0, 0.0
+        for i in visited:
+            before, product = w[i], 0.0
+            for p in range(t_indptr[i], t_indptr[i + 1]):
+                product += residual[t_users[p]] * t_data[p]
+            after = _shrunk(product + squares[i] * before, l1, non_negative) / (squares[i] + reg)
+            if after != before:
+                w[i] = after
+                for p in range(t_indptr[i], t_indptr[i + 1]):
+                    residual[t_users[p]] -= (after - before) * t_data[p]
+            change = max(change, abs(after - before))
+            most = max(most, abs(after))
+        settled = change <= tolerance * most
+        if settled and all_of_them:
+            return
+        if all_of_them:
+            n_active = 0
+            for i in visited:
+                if w[i] != 0:
+                    active[n_active] = i
+                    n_active += 1
+        all_of_them = settled
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _shrunk(value, l1, non_negative):  # type: ignore[no-untyped-def]
+    if value > l1:
+        return value - l1
+    if value < -l1 and not non_negative:
+        return value + l1
+    return 0.0
+
+
+@njit(cache=True, nogil=True)
+def _nonzero(t_indptr, t_users, residual, w, candidates, m):  # type: ignore[no-untyped-def]
+    """Move the candidates with a weight to the front, in the order of items; clear ``residual``."""
+    kept = 0
+    for a in range(m):
+        i = candidates[a]
+        if w[i] != 0:
+            candidates[kept] = i
+            kept += 1
+        for p in range(t_indptr[i], t_indptr[i + 1]):
+            residual[t_users[p]] = 0.0
+    candidates[:kept].sort()
+    return kept
