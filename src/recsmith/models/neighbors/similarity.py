@@ -35,6 +35,7 @@ from scipy import sparse
 from recsmith import parallel
 from recsmith.config import Config, Search
 from recsmith.kernels import njit
+from recsmith.models.neighbors.overlap import nearest_overlap
 from recsmith.types import FloatArray, IntArray, Queries
 
 Matrix: TypeAlias = "sparse.csr_array[Any]"
@@ -141,11 +142,33 @@ def nearest(
     decay = where.decay()
 
     def block(part: slice) -> tuple[IntArray, IntArray, FloatArray]:
-        counts, ids, values = _nearest(
-            rows.indptr, rows.indices, rows.data, own, index.indptr, index.indices, index.data, lengths,
-            exclude, kind, config.shrinkage, config.amplification, min(k, n_candidates), where.rows, where.index,
-            decay, where.backward, part.start, part.stop,
-        )  # fmt: skip
+        compared = (
+            rows.indptr,
+            rows.indices,
+            rows.data,
+            own,
+            index.indptr,
+            index.indices,
+            index.data,
+            lengths,
+        )
+        how = (config.shrinkage, config.amplification, min(k, n_candidates))
+        if places is None and kind in (_KINDS["cosine"], _KINDS["jaccard"]):
+            jaccard = kind == _KINDS["jaccard"]
+            counts, ids, values = nearest_overlap(*compared, exclude, jaccard, *how, part.start, part.stop)
+        else:
+            counts, ids, values = _nearest(
+                *compared,
+                exclude,
+                kind,
+                *how,
+                where.rows,
+                where.index,
+                decay,
+                where.backward,
+                part.start,
+                part.stop,
+            )
         taken = np.arange(ids.shape[1]) < counts[:, None]
         return counts, ids[taken], values[taken]
 
