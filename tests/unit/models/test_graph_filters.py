@@ -33,10 +33,10 @@ def log():
 class Dense:
     """The matrices of the papers."""
 
-    def __init__(self, data, rank: int, user_exponent: float = 0.5):
+    def __init__(self, data, rank: int, user_exponent: float = 0.5, item_exponent: float = 0.5):
         self.x = data.matrix().toarray().astype(np.float64)
         self.degrees = self.x.sum(axis=0)
-        r = self.x * self.x.sum(axis=1, keepdims=True) ** -user_exponent * self.degrees**-0.5
+        r = self.x * self.x.sum(axis=1, keepdims=True) ** -user_exponent * self.degrees**-item_exponent
         _, values, vt = np.linalg.svd(r, full_matrices=False)
         r /= values[0]
         self.s = r.T @ r
@@ -106,9 +106,9 @@ def test_bspm_without_sharpening_is_gf_cf(log):
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
-@pytest.mark.parametrize("user_exponent", [0.5, 0.3])
-def test_graph_filter_is_its_formula(log, order, user_exponent):
-    d = Dense(log, 5, user_exponent)
+@pytest.mark.parametrize("exponents", [(0.5, 0.5), (0.3, 0.4), (0.0, 1.0)])
+def test_graph_filter_is_its_formula(log, order, exponents):
+    d = Dense(log, 5, *exponents)
     sharp, term = np.eye(len(d.s)), np.eye(len(d.s))
     for k in range(1, order + 1):
         term = term @ (-1.5 * d.s) / k
@@ -116,7 +116,7 @@ def test_graph_filter_is_its_formula(log, order, user_exponent):
     f = np.diag(d.degrees**-0.2) @ (d.s @ sharp + 0.1 * d.low) @ np.diag(d.degrees**0.6)
     model = GraphFilter(
         rank=5, ideal_weight=0.1, sharpen_time=1.5, sharpen_order=order, input_exponent=0.2, output_exponent=0.6,
-        user_exponent=user_exponent,
+        user_exponent=exponents[0], item_exponent=exponents[1],
     )  # fmt: skip
     close(model, log, d.history @ f)
 

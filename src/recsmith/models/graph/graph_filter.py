@@ -33,6 +33,8 @@ class GraphFilterConfig(FilterConfig):
     """Degrees to this power multiply the scores: larger recommends more popular items."""
     user_exponent: Annotated[float, Search(0.25, 0.75)] = Field(default=0.5, ge=0, le=1)
     """Degrees of the users to this power divide the log, 0 to 1: larger listens less to busy users."""
+    item_exponent: Annotated[float, Search(0.25, 0.75)] = Field(default=0.5, ge=0, le=1)
+    """Degrees of the items to this power divide the log, 0 to 1: larger lets less pass through popular items."""
 
 
 class GraphFilter(SpectralModel[GraphFilterConfig]):
@@ -54,5 +56,5 @@ class GraphFilter(SpectralModel[GraphFilterConfig]):
         )
 
     def normalization(self) -> tuple[float, float]:
-        """The users' exponent is free; the items' stays 1/2, since two more stand outside."""
-        return self.config.user_exponent, 0.5
+        """Both exponents are parameters."""
+        return self.config.user_exponent, self.config.item_exponent
