@@ -37,6 +37,8 @@ MODELS: dict[str, Entry] = {
     "bspm": Entry("recsmith.models.graph.bspm:BSPM"),
     "graph-filter": Entry("recsmith.models.graph.graph_filter:GraphFilter"),
     "biased-mf": Entry("recsmith.models.factorization.sgd:BiasedMF"),
+    "svdpp": Entry("recsmith.models.factorization.svdpp:SVDpp"),
+    "bayesian-mf": Entry("recsmith.models.factorization.bayesian:BayesianMF"),
     "blend": Entry("recsmith.models.blend:Blend"),
 }
 

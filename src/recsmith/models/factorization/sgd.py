@@ -171,7 +171,7 @@ class BiasedMF(BaseModel[BiasedMFConfig]):
         return out
 
     def _fold_in(self, out: FloatArray, queries: Queries, rows: IntArray) -> None:
-        """Fill ``out[rows]`` with vectors and biases of histories."""
+        """Add vectors and biases of histories to ``out[rows]``: what their ratings say beyond what it holds."""
         if len(rows) == 0:
             return
         rest = history_ratings(queries) - self.mean_ - self.item_bias_[queries.items]
@@ -219,7 +219,10 @@ def _descend(user, item, rest, start, stop, p, q, user_bias, item_bias, step, re
 
 @njit(cache=True, nogil=True)
 def _ridge(out, rows, offsets, items, rest, q, reg, reg_bias):  # type: ignore[no-untyped-def]
-    """Vector and bias of each row: ``(A'A + n diag(reg, reg_bias)) x = A' rest`` with ``A = [q_i, 1]``."""
+    """Add vector and bias of each row: ``(A'A + n diag(reg, reg_bias)) x = A' rest`` with ``A = [q_i, 1]``.
+
+    ``rest`` is what is left of the ratings beside the vectors that ``out`` holds already.
+    """
     d = q.shape[1]
     a = np.ones(d + 1)
     for r in rows:
@@ -231,8 +234,11 @@ def _ridge(out, rows, offsets, items, rest, q, reg, reg_bias):  # type: ignore[n
                 continue
             n += 1
             a[:d] = q[items[e]]
+            left = rest[e]
+            for f in range(d):
+                left -= a[f] * out[r, f]
             for f in range(d + 1):
-                right[f] += a[f] * rest[e]
+                right[f] += a[f] * left
                 for g in range(f, d + 1):
                     gram[f, g] += a[f] * a[g]
         for f in range(d + 1):
@@ -240,5 +246,6 @@ def _ridge(out, rows, offsets, items, rest, q, reg, reg_bias):  # type: ignore[n
                 gram[f, g] = gram[g, f]
             gram[f, f] += 1e-6 + n * (reg if f < d else reg_bias)
         x = np.linalg.solve(gram, right)
-        out[r, :d] = x[:d]
+        for f in range(d):
+            out[r, f] += x[f]
         out[r, d + 1] += x[d]
