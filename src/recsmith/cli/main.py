@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsmith.cli import data, doctor, judge, quickstart, train, tune, use
+from recsmith.cli import auto, data, doctor, judge, quickstart, train, tune, use
 from recsmith.errors import RecsmithError
 from recsmith.version import __version__
 
@@ -29,6 +29,7 @@ app.command("quickstart")(quickstart.quickstart)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("tune")(tune.tune)
+app.command("auto")(auto.auto)
 app.command("evaluate")(judge.evaluate)
 app.command("compare")(judge.compare)
 app.command("recommend")(use.recommend)

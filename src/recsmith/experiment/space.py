@@ -93,7 +93,7 @@ def space_of(model: str, data: Dataset, metric: str = "ndcg@10") -> dict[str, Di
     cls = model_class(model)
     fields = dict(cls.config_class.model_fields)
     if cls.needs & Evidence.HISTORY and not ratings:
-        fields |= {name: field for name, field in Weighting.model_fields.items() if name not in fields}
+        fields = _fields(model)
     found = {}
     for name, field in fields.items():
         for mark in field.metadata:
@@ -111,7 +111,7 @@ def changed(space: Space, model: str, wanted: Mapping[str, str]) -> dict[str, Di
     ParameterError
         An unknown parameter (the nearest one is offered), text of another form, or a bound that the model refuses.
     """
-    own = dict(Weighting.model_fields) | dict(model_class(model).config_class.model_fields)
+    own = _fields(model)
     result = dict(space)
     for name, text in wanted.items():
         if name not in own:
@@ -125,7 +125,7 @@ def changed(space: Space, model: str, wanted: Mapping[str, str]) -> dict[str, Di
 
 def defaults(model: str, names: Space) -> dict[str, Any]:
     """The value of each named parameter that a model has when nothing is said."""
-    fields = dict(Weighting.model_fields) | dict(model_class(model).config_class.model_fields)
+    fields = _fields(model)
     return {name: fields[name].get_default(call_default_factory=True) for name in names}
 
 
@@ -133,6 +133,13 @@ def fit_key(model: str, parameters: Mapping[str, Any]) -> str:
     """Equal for parameters that one fit serves: those that differ only in what is said when asking."""
     apart = WHEN_ASKED - set(model_class(model).config_class.model_fields)
     return repr(sorted((name, value) for name, value in parameters.items() if name not in apart))
+
+
+def _fields(model: str) -> dict[str, FieldInfo]:
+    """Parameters of a model and of how its histories are weighed; of one name it is the model's."""
+    cls = model_class(model)
+    shared = {} if cls.weighs_history else dict(Weighting.model_fields)
+    return shared | dict(cls.config_class.model_fields)
 
 
 def _applies(mark: Search, data: Dataset, ratings: bool) -> bool:

@@ -5,8 +5,6 @@ The first trial is the default, so the result is never worse on validation. See 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -14,20 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recsmith import estimate
 from recsmith.data.split import Split
-from recsmith.errors import ParameterError, RecsmithError
+from recsmith.errors import ParameterError
 from recsmith.experiment.recipe import Recipe
-from recsmith.experiment.space import Space, defaults, space_of
-from recsmith.experiment.study import Question, Study, Trial
+from recsmith.experiment.search import Search
+from recsmith.experiment.space import Space, space_of
+from recsmith.experiment.study import Trial
 from recsmith.experiment.train import make_pipeline
-from recsmith.experiment.validation import Deadline, Fits, Late, Validation, steps
+from recsmith.experiment.validation import Deadline, Validation
 from recsmith.protocols import Monitor
 from recsmith.tables import Table
 from recsmith.version import __version__
 
 DEFAULT_TRIALS = 30
-_REPEATS = 20  # points in a row that were there before: a small space is searched through
 _SHOWN = 10
 
 
@@ -192,151 +189,47 @@ def tune(
     searched = dict(space_of(model, validation.folds[0].train, metric) if space is None else space)
     searched = {name: dimension for name, dimension in searched.items() if name not in shared}
     make_pipeline(model, fallback=fallback, **shared)
-    search = _Search(model, validation, searched, shared, fallback, seed)
-    with Study(
-        search.name(),
-        searched,
-        maximize=validation.better > 0,
-        seed=seed,
-        path=Path(study) if study else None,
-    ) as kept:
-        search.run(kept, wanted, math.inf if minutes is None else 60 * minutes, monitor)
-        return search.found(kept.trials)
+    search = Search(model, validation, searched, shared, fallback, seed)
+    with search.study(None if study is None else Path(study)) as kept:
+        spent = sum(trial.fit_seconds + trial.ask_seconds for trial in kept.trials)
+        deadline = Deadline(math.inf if minutes is None else time.monotonic() + 60 * minutes - spent)
+        told = None if monitor is None else _Told(monitor, deadline, minutes)
+        search.run(kept, deadline, trials=wanted, first=Deadline(), monitor=told)
+        return found(search, kept.trials)
 
 
-@dataclass(slots=True)
-class _Search:
-    """One model's search and what it has seen."""
+def found(search: Search, trials: Sequence[Trial]) -> Tuned:
+    """What the trials of a search say."""
+    return Tuned(
+        model=search.model,
+        metric=search.validation.metric,
+        split=search.validation.name,
+        data=search.validation.folds[0].train.name,
+        fingerprint=search.validation.fingerprint(),
+        seed=search.seed,
+        fallback=search.fallback,
+        space=search.space,
+        fixed=search.fixed,
+        better=search.validation.better,
+        trials=tuple(trials),
+        notes=tuple(f"Failed: {text}" for text in sorted({trial.error for trial in trials if trial.error})),
+    )
 
-    model: str
-    validation: Validation
-    space: Space
-    fixed: Mapping[str, Any]
-    fallback: str | None
-    seed: int
-    fits: Fits = field(init=False)
-    notes: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.fits = Fits(self.model, self.validation, fallback=self.fallback, seed=self.seed)
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A monitor that hears of time where the budget is time."""
 
-    def name(self) -> str:
-        """Of the study: another log, split, metric, space or seed is another study in the same file."""
-        asked = {
-            "model": self.model,
-            "validation": self.validation.fingerprint(),
-            "parts": [len(parts) for parts in self.validation.parts],
-            "space": {name: str(dimension) for name, dimension in self.space.items()},
-            "fixed": {name: repr(value) for name, value in self.fixed.items()},
-            "fallback": self.fallback,
-            "seed": self.seed,
-        }
-        return f"{self.model} {hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]}"
+    monitor: Monitor
+    deadline: Deadline
+    minutes: float | None
 
-    def run(self, study: Study, trials: float, seconds: float, monitor: Monitor | None) -> None:
-        """Trials until the budget, or the space, is used up."""
-        spent = sum(trial.fit_seconds + trial.ask_seconds for trial in study.trials)
-        deadline = Deadline(time.monotonic() + seconds - spent)
-        first = {**defaults(self.model, self.space), **self.fixed}
-        while (done := len(study.trials)) < trials and not self._searched_through(study.trials):
-            if done and self._too_late(study.trials, deadline):
-                break
-            question = study.ask(first)
-            question.parameters.update(self.fixed)
-            try:
-                result = self._judged(question, study, deadline if done else Deadline())
-            except Late:
-                study.drop(question)
-                break
-            except BaseException:
-                study.drop(question)
-                raise
-            study.tell(question, result)
-            if monitor is not None and self._told(monitor, study.trials, trials, seconds, deadline):
-                break
-        self.fits.forget()
-
-    def found(self, trials: Sequence[Trial]) -> Tuned:
-        """The result."""
-        failed = sorted({trial.error for trial in trials if trial.error})
-        return Tuned(
-            model=self.model,
-            metric=self.validation.metric,
-            split=self.validation.name,
-            data=self.validation.folds[0].train.name,
-            fingerprint=self.validation.fingerprint(),
-            seed=self.seed,
-            fallback=self.fallback,
-            space=self.space,
-            fixed=self.fixed,
-            better=self.validation.better,
-            trials=tuple(trials),
-            notes=tuple(f"Failed: {text}" for text in failed),
-        )
-
-    def _judged(self, question: Question, study: Study, deadline: Deadline) -> Trial:
-        """Fit and ask; a point that was there before has the same figure."""
-        for trial in study.trials:
-            if trial.parameters == question.parameters and trial.state == "complete":
-                return Trial(parameters=trial.parameters, state="complete", value=trial.value)
-        given: dict[str, Any] = {"parameters": question.parameters}
-        try:
-            self._check_memory(question.parameters)
-            for number, step in enumerate(steps(self.fits, question.parameters, deadline)):
-                given |= {
-                    "fit_seconds": step.fit_seconds,
-                    "ask_seconds": step.ask_seconds,
-                    "value": step.value,
-                }
-                if math.isnan(step.value):
-                    return Trial(
-                        **{**given, "state": "failed", "error": f"{self.validation.metric} is not a number"}
-                    )
-                if question.prune(step.value, number) and number + 1 < sum(map(len, self.validation.parts)):
-                    return Trial(**given, state="pruned")
-            return Trial(**given, state="complete")
-        except Exception as error:
-            if isinstance(error, Late) or (isinstance(error, ParameterError) and "metric" in str(error)):
-                raise
-            self.fits.forget()
-            words = str(error) if isinstance(error, RecsmithError) else f"{type(error).__name__}: {error}"
-            return Trial(**{**given, "state": "failed", "value": math.nan, "error": words})
-
-    def _check_memory(self, parameters: Mapping[str, Any]) -> None:
-        """Refuse a fit that the machine has no memory for."""
-        pipeline = make_pipeline(self.model, fallback=self.fallback, **parameters)
-        expected = estimate.of_fit(pipeline.model, self.validation.folds[0].train.shape)
-        if not expected.fits:
-            raise MemoryError(
-                f"a fit needs about {expected.memory_mb:,.0f} MB and {expected.available_mb or 0:,.0f} MB are free."
-            )
-
-    def _too_late(self, trials: Sequence[Trial], deadline: Deadline) -> bool:
-        """Whether the next trial would not end in time, going by the latest ones."""
-        latest = [trial.fit_seconds + trial.ask_seconds for trial in trials[-3:]]
-        return time.monotonic() + 0.8 * max(latest) > deadline.at
-
-    def _searched_through(self, trials: Sequence[Trial]) -> bool:
-        """Whether nothing new comes any more."""
-        if trials and not self.space:
-            return True
-        last = trials[-_REPEATS:]
-        return len(last) == _REPEATS and all(t.fit_seconds + t.ask_seconds == 0 and not t.error for t in last)
-
-    def _told(
-        self, monitor: Monitor, trials: Sequence[Trial], wanted: float, seconds: float, deadline: Deadline
-    ) -> bool:
-        """Tell how far the search is: in trials, or in time."""
-        known = [trial.value for trial in trials if trial.state == "complete"]
-        figures = (
-            {self.validation.metric: max(known, key=lambda v: self.validation.better * v)} if known else {}
-        )
-        if math.isfinite(wanted):
-            return monitor.progress(len(trials), int(wanted), **figures)
-        gone = seconds - (deadline.at - time.monotonic())
-        return monitor.progress(
-            min(round(gone), round(seconds)), round(seconds), **figures, trials=float(len(trials))
-        )
+    def progress(self, done: int, total: int, **figures: float) -> bool:
+        if self.minutes is None or total:
+            return self.monitor.progress(done, total, **figures)
+        whole = round(60 * self.minutes)
+        gone = whole - round(self.deadline.at - time.monotonic())
+        return self.monitor.progress(min(gone, whole), whole, **figures, trials=float(done))
 
 
 def _budget(trials: int | None, minutes: float | None) -> float:

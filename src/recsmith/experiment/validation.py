@@ -14,6 +14,7 @@ from recsmith.data.split import Split, Truth, repeats
 from recsmith.data.split_by_name import Splitter
 from recsmith.errors import DataError
 from recsmith.evaluation.answers import answer, fingerprint
+from recsmith.evaluation.metrics import ranking
 from recsmith.evaluation.report import smaller_is_better
 from recsmith.evaluation.significance import Sample
 from recsmith.experiment.space import fit_key
@@ -121,9 +122,13 @@ class Validation:
 
         Raises
         ------
+        ParameterError
+            An unknown metric.
         DataError
             A fold in which nobody can be judged.
         """
+        if not smaller_is_better(metric):
+            ranking.parse(metric)
         kept: list[Split] = []
         parts: list[tuple[Split, ...]] = []
         for fold in [folds] if isinstance(folds, Split) else folds:
@@ -205,15 +210,30 @@ def steps(fits: Fits, parameters: Mapping[str, Any], deadline: Deadline) -> Iter
         fitted, seconds = fits.pipeline(fold, parameters, deadline)
         fit_seconds += seconds
         asked: list[Sample] = []
-        for part in parts:
-            deadline.check()
-            start = time.perf_counter()
-            asked.append(answer(fitted, part, metric).sample(metric))
-            ask_seconds += time.perf_counter() - start
+        for sample, seconds in ask(fitted, parts, metric, deadline):
+            asked.append(sample)
+            ask_seconds += seconds
             done = (*samples, together(asked))
             value = float(np.mean([sample.estimate() for sample in done]))
             yield Step(value, done, fit_seconds, ask_seconds)
         samples.append(together(asked))
+
+
+def ask(
+    fitted: Pipeline, parts: Sequence[Split], metric: str, deadline: Deadline
+) -> Iterator[tuple[Sample, float]]:
+    """The figure of each part of the users, and the seconds that it took.
+
+    Raises
+    ------
+    Late
+        The time is over.
+    """
+    for part in parts:
+        deadline.check()
+        start = time.perf_counter()
+        sample = answer(fitted, part, metric).sample(metric)
+        yield sample, time.perf_counter() - start
 
 
 def together(samples: Sequence[Sample]) -> Sample:

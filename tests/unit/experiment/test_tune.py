@@ -16,7 +16,7 @@ from tests.conftest import build
 from recsmith.data.load import load
 from recsmith.data.split_by_name import parse
 from recsmith.errors import DataError, ParameterError
-from recsmith.experiment import tune as module
+from recsmith.experiment import search as module
 from recsmith.experiment.recipe import Recipe, read_recipe
 from recsmith.experiment.space import changed
 from recsmith.experiment.tune import tune

@@ -1,0 +1,274 @@
+"""The end of a run: blend the leaders, ask the test part once, fit the winner on the whole log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from recsmith.bundle import Bundle
+from recsmith.data.dataset import Dataset
+from recsmith.data.split import Split
+from recsmith.errors import RecsmithError
+from recsmith.evaluation.report import smaller_is_better
+from recsmith.evaluation.significance import Interval, Sample, holm, intervals, paired_p
+from recsmith.experiment.auto.clock import Clock, Watch
+from recsmith.experiment.auto.race import Race, Runner
+from recsmith.experiment.blend import Learned, learn_weights, mix
+from recsmith.experiment.recipe import Recipe
+from recsmith.experiment.train import as_bundle
+from recsmith.experiment.validation import Late, Validation, ask, together
+from recsmith.models.blend import BlendConfig
+from recsmith.models.registry import name_of
+from recsmith.recommend import Pipeline
+
+PARTS = 4  #: most models of a blend
+_BLEND_USERS = 4_000
+_MIXED = 1e-8  # seconds for a score of one part of a blend
+_GROWS = 1.3  # a fit on train over one on validation's train part, and so on
+_OVER = 0.08  # of all the time: what the end may take more, rather than give no answer
+_RESERVED = 0.4  # of all the time, at most, for the end
+_WORTH = 1.0  # standard errors by which a blend must be ahead of the best single model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One model on the test part."""
+
+    name: str
+    value: float
+    interval: Interval
+    difference: float = 0.0  #: minus the winner, on the same users
+    difference_interval: Interval | None = None  #: None for the winner itself
+    p: float | None = None  #: paired, Holm's correction
+
+
+@dataclass(slots=True)
+class Ending:
+    """What the last phases found."""
+
+    winner: str = "popular"
+    recipe: Recipe = field(default_factory=lambda: Recipe(model="popular", fallback=None))
+    value: float = math.nan  #: of the winner on validation
+    blend: Learned | None = None
+    parts: tuple[str, ...] = ()  #: models whose mix was learned, in the order of the weights
+    lines: tuple[Line, ...] = ()  #: on test, the winner first
+    users: int = 0  #: who were asked on test
+    bundle: Bundle | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def reserve(race: Race, plan_test: Split | None, refit: bool) -> tuple[float, int]:
+    """Seconds to be kept for the end, and for how many leaders.
+
+    Each is fitted on validation's train part for the blend, on train for the test, and the winner on everything.
+    """
+    leaders = race.leaders(PARTS)
+    total = race.clock.seconds
+    floor = min(2.0 + 0.03 * total, 0.15 * total)
+    blends = not smaller_is_better(race.metric)
+    asked = 0 if plan_test is None else len(plan_test.queries)
+    items = race.validation.folds[0].train.n_items
+    blended = min(_BLEND_USERS, len(race.validation.folds[0].queries))
+    for count in range(len(leaders), 0, -1):
+        some = leaders[:count]
+        fits = sum(one.fit_seconds for one in some)
+        asks = sum(one.ask_seconds for one in some)
+        needed = fits * _GROWS * (1 + (_GROWS if refit else 0)) + asks * asked
+        if count > 1 and blends:
+            needed += fits + asks * blended * 2 + _MIXED * count * items * (asked + blended)
+        if floor + 1.2 * needed <= _RESERVED * total or count == 1:
+            return floor + 1.2 * needed, count
+    return floor, 1
+
+
+def blend(race: Race, count: int, ending: Ending, watch: Watch) -> None:
+    """Choose the winner: the best single model, or a mix that is ahead of it on users it was not learned on."""
+    leaders = race.leaders(count)
+    if not leaders:
+        return
+    best = leaders[0]
+    assert best.best is not None
+    ending.winner, ending.value = best.model, best.best.value
+    ending.recipe = _recipe(best)
+    if smaller_is_better(race.metric) or len(leaders) < 2:
+        return
+    try:
+        with watch("blend") as show:
+            fold = race.validation.folds[0]
+            deadline = race.clock.deadline(0.5 * reserve(race, None, True)[0])
+            fitted = []
+            for number, one in enumerate(leaders):
+                fitted.append(_recipe(one).pipeline().fit(fold.train, rng=race.seed, monitor=deadline))
+                deadline.check()
+                show.progress(number + 1, len(leaders) + 1)
+            learned = learn_weights(fitted, fold, race.metric, users=_BLEND_USERS, seed=race.seed)
+            show.progress(len(leaders) + 1, len(leaders) + 1)
+    except Late:
+        ending.notes.append("There was no time left to blend the leaders.")
+        return
+    except (RecsmithError, MemoryError, ValueError, FloatingPointError) as error:
+        ending.notes.append(f"The leaders could not be blended: {error}")
+        return
+    ending.blend, ending.parts = learned, tuple(one.model for one in leaders)
+    gain, spread = sum(learned.gain) / 2, (learned.gain.high - learned.gain.low) / 3.92
+    if not gain > _WORTH * spread or (learned.weights > 0).sum() < 2:
+        ending.notes.append(
+            f"The blend is not used: on users that its weights were not learned on it is {gain:+.4f} from the best "
+            f"single model, and one standard error is {spread:.4f}."
+        )
+        return
+    mixed = mix(fitted, learned.weights)
+    assert isinstance(mixed.model.config, BlendConfig)
+    ending.winner = "blend of " + ", ".join(
+        one.model for one, weight in zip(leaders, learned.weights, strict=True) if weight > 0
+    )
+    ending.value = learned.cross_value
+    ending.recipe = Recipe(
+        model=name_of(mixed.model),
+        parameters={
+            "parts": [
+                part.model_dump(mode="json", exclude_defaults=True) for part in mixed.model.config.parts
+            ],
+        },
+    )
+
+
+def judge(
+    race: Race, test: Split, count: int, ending: Ending, watch: Watch, kept: float
+) -> dict[str, Pipeline]:
+    """Ask the test part of the winner, the leaders and popular; returns what was fitted, by name."""
+    parts = Validation.of(test, race.metric, seed=race.seed).parts[0]
+    fitted: dict[str, Pipeline] = {}
+    samples: dict[str, list[Sample]] = {}
+    untested = []
+    weights = _weights(race.leaders(count), ending)
+    for name, recipe in _asked(race, count, ending, weights):
+        surely = name in (ending.winner, "popular")
+        deadline = race.clock.deadline(-_OVER * race.clock.seconds if surely else kept)
+        with watch(f"test {name}") as show:
+            try:
+                if recipe is None:
+                    fitted[name] = mix([fitted[part] for part in weights], list(weights.values()))
+                else:
+                    deadline.check()
+                    fitted[name] = recipe.pipeline().fit(test.train, rng=race.seed, monitor=deadline)
+                for sample, _ in ask(fitted[name], parts, race.metric, deadline):
+                    samples.setdefault(name, []).append(sample)
+                    show.progress(len(samples[name]), len(parts))
+            except Late:
+                untested.append(name)
+            except (RecsmithError, MemoryError, LookupError, ValueError, FloatingPointError) as error:
+                samples.pop(name, None)
+                ending.notes.append(f"{name} on test: {error}")
+    if untested:
+        ending.notes.append(f"There was no time left to ask all of the test part of {', '.join(untested)}.")
+    _compare(samples, ending, race)
+    return fitted
+
+
+def _asked(
+    race: Race, count: int, ending: Ending, weights: Mapping[str, float]
+) -> list[tuple[str, Recipe | None]]:
+    """Who is asked, in order: what the winner needs, the winner (None: a mix), popular, the other leaders."""
+    leaders = [(one.model, _recipe(one)) for one in race.leaders(count)]
+    first: list[tuple[str, Recipe | None]] = [
+        pair for pair in leaders if pair[0] in (*weights, ending.winner)
+    ]
+    if weights:
+        first.append((ending.winner, None))
+    if not smaller_is_better(race.metric) and ending.winner != "popular" and "popular" not in dict(leaders):
+        first.append(("popular", Recipe(model="popular", fallback=None)))
+    return [*first, *(pair for pair in leaders if pair not in first)]
+
+
+def refit(
+    ending: Ending, whole: Dataset | None, test: Split | None, fitted: Mapping[str, Pipeline], race: Race | None,
+    clock: Clock, seed: int, watch: Watch, metric: str,
+) -> None:  # fmt: skip
+    """The bundle: the winner on the whole log, or what was fitted on train where there is no other log, or no time."""
+    kept = fitted.get(ending.winner)
+    needed = 0.0
+    if race is not None:
+        models = (
+            ending.parts
+            if ending.blend is not None and ending.winner not in ending.parts
+            else (ending.winner,)
+        )
+        needed = sum(one.fit_seconds for one in race.runners if one.model in models) * _GROWS**2
+    if (
+        kept is not None
+        and test is not None
+        and (whole is None or needed > clock.left + _OVER * clock.seconds)
+    ):
+        if whole is not None:
+            ending.notes.append(
+                "There was no time left to fit the winner on the whole log: the bundle knows train."
+            )
+        data = test.train
+        fallback = None if kept.fallback is None else name_of(kept.fallback)
+        bundle = Bundle(
+            model_name=name_of(kept.model),
+            pipeline=kept,
+            data=data,
+            fallback_name=fallback,
+            info={"seed": seed},
+        )
+    else:
+        learned_from = whole if whole is not None else None if test is None else test.train
+        assert learned_from is not None
+        with watch(f"{ending.winner} on the whole log") as show:
+            bundle = as_bundle(ending.recipe.pipeline(), learned_from, seed=seed, monitor=show)
+    if ending.lines and test is not None:
+        first = ending.lines[0]
+        figures = {metric: {"mean": first.value, "interval": list(first.interval)}}
+        bundle = bundle.with_info(metrics={"split": test.name, "figures": figures})
+    ending.bundle = bundle
+
+
+def _weights(leaders: Sequence[Runner], ending: Ending) -> dict[str, float]:
+    """Weight of each part where the winner is a blend."""
+    if ending.blend is None or ending.winner in ending.parts:
+        return {}
+    pairs = zip(ending.parts, ending.blend.weights, strict=True)
+    names = {one.model for one in leaders}
+    return {name: float(weight) for name, weight in pairs if weight > 0 and name in names}
+
+
+def _compare(samples: Mapping[str, Sequence[Sample]], ending: Ending, race: Race) -> None:
+    """Figures on the users that all were asked, with paired intervals against the winner."""
+    asked = {name: parts for name, parts in samples.items() if parts}
+    if ending.winner not in asked:
+        return
+    least = min(len(parts) for parts in asked.values())
+    whole = {name: together(parts[:least]) for name, parts in asked.items()}
+    ending.users = int((whole[ending.winner].count > 0).sum())
+    bounds = intervals(whole, seed=race.seed)
+    gaps = intervals(whole, against=ending.winner, seed=race.seed)
+    others = [name for name in whole if name != ending.winner]
+    p = holm([paired_p(whole[name], whole[ending.winner], seed=race.seed) for name in others])
+    best = whole[ending.winner].estimate()
+    lines = [Line(name=ending.winner, value=best, interval=bounds[ending.winner])]
+    for name, value in sorted(
+        zip(others, p, strict=True), key=lambda pair: -race.validation.better * whole[pair[0]].estimate()
+    ):
+        figure = whole[name].estimate()
+        lines.append(
+            Line(
+                name=name,
+                value=figure,
+                interval=bounds[name],
+                difference=figure - best,
+                difference_interval=gaps[name],
+                p=value,
+            )
+        )
+    ending.lines = tuple(lines)
+
+
+def _recipe(runner: Runner) -> Recipe:
+    """The best parameters of a model."""
+    assert runner.best is not None
+    parameters: dict[str, Any] = dict(runner.best.parameters)
+    return Recipe(model=runner.model, parameters=parameters)
