@@ -73,25 +73,25 @@ USER_TIME = (
     Entrant(
         "ease, order", "ease",
         {
-            "reg": (300, 500, 1000), "pair_half_life": (20, 30, 50), "backward": (0.2, 0.3, 0.4),
+            "reg": (300, 1000, 2000), "pair_half_life": (20, 50, 100), "backward": (0.2, 0.4, 0.6),
             "half_life": _HALF_LIVES,
         },
         wanted={"ndcg@10": 0.265, "precision@10": 0.225},
     ),
     Entrant(
         "item-knn, order", "item-knn",
-        {"shrinkage": (2, 5), "pair_half_life": (10, 20, 50), "backward": (0.2, 0.3, 0.4), "half_life": _HALF_LIVES},
+        {"shrinkage": (2, 5), "pair_half_life": (20, 50, 100), "backward": (0.2, 0.4, 0.6), "half_life": _HALF_LIVES},
     ),
     Entrant("popular", "popular"),
 )  # fmt: skip
 SEQUENCE = (
     Entrant(
         "ease, order", "ease",
-        {"reg": (30, 100, 300), "pair_half_life": (3, 5, 8), "backward": (0.1, 0.2, 0.3), "half_life": (1.5, 2, 3, 5)},
+        {"reg": (100, 300), "pair_half_life": (3, 5, 8), "backward": (0.2, 0.4), "half_life": (2, 3, 5)},
     ),
     Entrant(
         "item-knn, order", "item-knn",
-        {"shrinkage": (2, 5), "pair_half_life": (3, 5, 10), "backward": (0.1, 0.3), "half_life": (1.5, 2, 3, 5)},
+        {"shrinkage": (2, 5), "pair_half_life": (3, 5, 10), "backward": (0.1, 0.3), "half_life": (2, 3, 5)},
     ),
     Entrant("ease, recency", "ease", {"reg": (300, 1000, 3000), "half_life": (2, 3, 5, 10)}),
     Entrant("popular", "popular"),
