@@ -15,7 +15,7 @@ ROOT = Path(recsmith.__file__).parent
 
 #: Each layer may import those before it, and itself.
 LAYERS = [
-    {"version", "errors", "types", "config", "kernels", "parallel", "resources", "tables", "topk"},
+    {"version", "errors", "types", "config", "kernels", "parallel", "resources", "tables", "topk", "scan"},
     {"protocols"},
     {"data"},
     {"training"},

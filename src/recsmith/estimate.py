@@ -15,6 +15,12 @@ from recsmith.protocols import Embedder, Model
 from recsmith.resources import available_mb, resident_mb
 from recsmith.types import Cost, Queries, Shape
 
+_COLUMN = 1 << 20  # numbers of the column that calibration brings into another order
+_EVENT, _ID = 24.0, 16.0  # bytes of an event (user, item, row, time) and of an id
+_LOAD_PEAK, _LOAD_MOVED = 40.0, 150.0  # bytes an event: the table, its indices and their order; measured
+_SPLIT_PEAK, _SPLIT_MOVED = 60.0, 100.0
+_LIST_MOVED = 100.0  # bytes for each item of a list: to raw ids and to a file
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -22,6 +28,7 @@ class Rates:
 
     gemm: float  #: float32 operations inside matrix products
     gather: float  #: float32 operations on scattered rows
+    move: float  #: bytes of a column brought into another order
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class Estimate:
 
 @cache
 def calibrate() -> Rates:
-    """Measure the rates in about a quarter of a second."""
+    """Measure the rates in about a third of a second."""
     rng = np.random.default_rng(0)
     a = rng.standard_normal((512, 256), dtype=np.float32)
 
@@ -66,34 +73,61 @@ def calibrate() -> Rates:
     )
     linear_scores(queries, table)
     gather = 2.0 * events * width / _seconds(lambda: linear_scores(queries, table))
-    return Rates(gemm, gather)
+
+    column = rng.integers(2**40, size=_COLUMN)
+    order = rng.permutation(_COLUMN)
+    move = column.nbytes / _seconds(lambda: column[order])
+    return Rates(gemm, gather, move)
 
 
-def of_cost(cost: Cost) -> Estimate:
-    """Seconds and memory of a cost on this machine."""
+def of_cost(cost: Cost, held: float = 0.0) -> Estimate:
+    """Seconds and memory of a cost on this machine.
+
+    ``held`` are bytes that the process will hold by then and does not yet: a log that is still to be read.
+    """
     rates = calibrate()
-    seconds = cost.gemm / rates.gemm + cost.gather / rates.gather
-    return Estimate(seconds, (resident_mb() or 0.0) + cost.bytes / 2**20, available_mb())
+    seconds = cost.gemm / rates.gemm + cost.gather / rates.gather + cost.moved / rates.move
+    return Estimate(seconds, (resident_mb() or 0.0) + (held + cost.bytes) / 2**20, available_mb())
 
 
-def of_fit(model: Model, shape: Shape) -> Estimate:
-    """A fit on a log of that size."""
-    return of_cost(model.cost(shape))
+def of_fit(model: Model, shape: Shape, held: float = 0.0) -> Estimate:
+    """A fit on a log of that size; ``held`` as in ``of_cost``."""
+    return of_cost(model.cost(shape), held)
+
+
+def log_bytes(shape: Shape) -> float:
+    """Bytes of a log of that size with times, once it is read."""
+    return _EVENT * shape.n_events + _ID * (shape.n_users + shape.n_items)
+
+
+def load_cost(shape: Shape) -> Cost:
+    """Reading a log of integer ids and times from a Parquet file, and bringing it into order.
+
+    The table that is read, its indices and their order are in memory beside the log that comes of it, which
+    ``bytes`` counts too: before, there was none.
+    """
+    return Cost(bytes=log_bytes(shape) + _LOAD_PEAK * shape.n_events, moved=_LOAD_MOVED * shape.n_events)
+
+
+def split_cost(shape: Shape) -> Cost:
+    """Cutting a log in two and asking about every user; the whole log stays where it is."""
+    return Cost(bytes=_SPLIT_PEAK * shape.n_events, moved=_SPLIT_MOVED * shape.n_events)
 
 
 def recommend_cost(model: object, shape: Shape, n_queries: int, k: int, memory_mb: int) -> Cost:
     """Lists of ``k`` for ``n_queries`` users of a log of that size, results included."""
     results = n_queries * k * 9.0
+    moved = _LIST_MOVED * n_queries * k
     history = shape.n_events / max(shape.n_users, 1) * n_queries
     if isinstance(model, Embedder):
         width = getattr(getattr(model, "config", None), "embedding_size", 64)
         blocks = parallel.n_threads() * 4.0 * 512 * 1024
         scan = 1.0 * n_queries * shape.n_items
         return Cost(
-            gemm=2.0 * n_queries * shape.n_items * width + scan, gather=10.0 * history, bytes=results + blocks
+            gemm=2.0 * n_queries * shape.n_items * width + scan, gather=10.0 * history, bytes=results + blocks, moved=moved
         )
     scores = min(memory_mb * 2.0**20, 8.0 * n_queries * shape.n_items)
-    return Cost(gather=2.0 * history * shape.n_items, bytes=results + scores)
+    return Cost(gather=2.0 * history * shape.n_items, bytes=results + scores, moved=moved)
 
 
 def _seconds(work: Any) -> float:

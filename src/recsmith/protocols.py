@@ -85,7 +85,7 @@ class Embedder(Protocol):
         ...
 
     def embed_items(self) -> FloatArray:
-        """(n_items, d) float32, C-contiguous."""
+        """(n_items, d) float32, C-contiguous; the same object until the next fit, as what is made of it is kept."""
         ...
 
 

@@ -18,6 +18,7 @@ from recsmith.data.dataset import Dataset
 from recsmith.data.weighting import Weighting
 from recsmith.errors import DataError, NotFittedError, ParameterError
 from recsmith.protocols import Embedder, Monitor, Recommender
+from recsmith.scan import ByLength
 from recsmith.topk import LONG, TopKBlock
 from recsmith.types import FloatArray, IntArray, Queries, check_range, ragged_rows, ragged_take
 
@@ -28,6 +29,7 @@ SOURCES = ("model", "fallback")
 DEFAULT_MEMORY_MB = 512
 _QUERY_BLOCK = 512  # rows and columns of one fused product: the scores stay in the cache
 _ITEM_BLOCK = 1024
+_SCAN_FROM = 4096  # items from which on they are looked at in the order of their length
 _MAX_CONCURRENT = 8  # score blocks that may be in memory at once
 _fallback_blocks = threading.BoundedSemaphore(_MAX_CONCURRENT)
 
@@ -70,6 +72,7 @@ class Pipeline:
     weighting: Weighting = field(default_factory=Weighting)
     memory_mb: int = DEFAULT_MEMORY_MB  #: bound on scores in memory at once
     n_items: int = 0  #: 0 until fitted
+    _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)  #: made of the model, once
 
     def fit(
         self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None
@@ -132,7 +135,7 @@ class Pipeline:
         )
         result = TopK.empty(n, k)
         fused = isinstance(self.model, Embedder) and k <= LONG
-        table = _item_table(self.model, candidates.include) if fused else None  # type: ignore[arg-type]
+        table = self._item_table(candidates.include) if fused else None
         done, counting = 0, threading.Lock()
 
         def block(rows: slice) -> None:
@@ -158,6 +161,18 @@ class Pipeline:
         size = self._rows_in_memory(candidates.width) if table is None else _QUERY_BLOCK
         parallel.run(block, parallel.blocks(n, size), width=_MAX_CONCURRENT if table is None else None)
         return result
+
+    def _item_table(self, include: IntArray | None) -> FloatArray | ByLength:
+        """The item vectors that lists are made of; where they are many, in the order that needs to see few."""
+        table: FloatArray = self.model.embed_items()  # type: ignore[attr-defined]
+        if include is not None:
+            return table[include]
+        if len(table) < _SCAN_FROM:
+            return table
+        kept = self._kept.get("scan")
+        if kept is None or kept.source is not table:
+            kept = self._kept["scan"] = ByLength.of(table)
+        return kept
 
     def _check(self, queries: Queries, k: int) -> None:
         if not isinstance(self.model, Recommender):
@@ -298,21 +313,19 @@ def _checked(exclude: Ragged, n: int) -> Ragged:
     return bounds, items
 
 
-def _item_table(model: Embedder, include: IntArray | None) -> FloatArray:
-    table = model.embed_items()
-    return table if include is None else table[include]
-
-
 def _fused(
     model: object,
     queries: Queries,
-    table: FloatArray,
+    table: FloatArray | ByLength,
     candidates: _Candidates,
     hidden: Ragged,
     best: TopKBlock,
 ) -> None:
     """Product and top-k chunk by chunk: no score leaves the cache."""
     embedded = model.embed_queries(queries)  # type: ignore[attr-defined]
+    if isinstance(table, ByLength):
+        table.best(embedded, candidates.barred, *hidden, best.items, best.scores)
+        return
     buffer = np.empty(len(queries) * _ITEM_BLOCK, dtype=np.float32)
     for columns in parallel.blocks(len(table), _ITEM_BLOCK):
         width = columns.stop - columns.start

@@ -151,9 +151,15 @@ class Cost:
     gemm: float = 0.0  #: floating-point operations inside matrix products and factorizations
     gather: float = 0.0  #: floating-point operations on scattered rows (sparse work)
     bytes: float = 0.0  #: peak bytes of arrays beyond the data itself
+    moved: float = 0.0  #: bytes that passes over a log write: loading, sorting, cutting
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.gemm + other.gemm, self.gather + other.gather, max(self.bytes, other.bytes))
+        return Cost(
+            self.gemm + other.gemm,
+            self.gather + other.gather,
+            max(self.bytes, other.bytes),
+            self.moved + other.moved,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,11 @@ def train(
         from recsmith.cli.sizes import show_estimate
 
         shape = source.shape()
-        show_estimate(output, shape, {f"fit {name}": estimate.of_fit(pipeline.model, shape)})
+        work = {
+            "load": estimate.of_cost(estimate.load_cost(shape)),
+            f"fit {name}": estimate.of_fit(pipeline.model, shape, estimate.log_bytes(shape)),
+        }
+        show_estimate(output, shape, work)
         return
     target = checked_target(out)
     log = source.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,11 +129,11 @@ def _estimate(output: Output, bundle: Path, n_queries: int | None, k: int) -> No
     """The cost of lists (None: for everybody), from the manifest alone."""
     from recsmith import estimate
     from recsmith.bundle import USERS_AT_ONCE
-    from recsmith.bundle_format import read_manifest
+    from recsmith.bundle_format import ARRAYS, read_manifest
     from recsmith.cli.sizes import show_estimate
     from recsmith.models.registry import create
     from recsmith.recommend import DEFAULT_MEMORY_MB
-    from recsmith.types import Cost, Shape
+    from recsmith.types import Shape
 
     manifest = read_manifest(bundle)
     model = create(manifest["model"]["name"], **manifest["model"]["config"])
@@ -142,7 +143,8 @@ def _estimate(output: Output, bundle: Path, n_queries: int | None, k: int) -> No
         estimate.recommend_cost(model, shape, n, k, DEFAULT_MEMORY_MB)
         for n in (asked, min(asked, USERS_AT_ONCE))
     )
-    work = estimate.of_cost(Cost(whole.gemm, whole.gather, part.bytes))
+    held = estimate.log_bytes(shape) + manifest["files"][ARRAYS]["bytes"]
+    work = estimate.of_cost(replace(whole, bytes=part.bytes), held)
     show_estimate(output, shape, {f"lists for {asked:,} users": work})
 
 
