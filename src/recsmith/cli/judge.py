@@ -39,6 +39,9 @@ _Split = Annotated[
 ]
 _Train = Annotated[str | None, typer.Option("--train", metavar="PATH", help="Train file of a fixed split.")]
 _Test = Annotated[str | None, typer.Option("--test", metavar="PATH", help="Test file of a fixed split.")]
+_RatingTimes = Annotated[
+    bool, typer.Option("--rating-times", help="Tell the model when each rating to be predicted was given.")
+]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Also write the JSON there.")]
 
 
@@ -62,6 +65,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="METRIC", help="Of the fold-in gap; else ndcg@10 where it can, or rmse."),
     ] = None,
+    rating_times: _RatingTimes = False,
     card: Annotated[
         bool, typer.Option("--card", help="Write the figures into the bundle and its model card.")
     ] = False,
@@ -94,7 +98,7 @@ def evaluate(
         output.note(_refit_words(judged))
     splits = question.splits()
     leaks = _leaks(output, splits)
-    reports = [_judged(output, judged, part, cuts, seed) for part in splits]
+    reports = [_judged(output, judged, part, cuts, seed, rating_times) for part in splits]
     gap = _gap(output, judged, splits[0], seed, gap_metric) if fold_in_gap else None
     payload = _evaluation(judged, leaks, reports, gap)
     _write(out, payload)
@@ -125,6 +129,7 @@ def compare(
     ] = None,
     seed: Seed = 0,
     fallback: Fallback = "popular",
+    rating_times: _RatingTimes = False,
     out: _Out = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -154,7 +159,7 @@ def compare(
             output.note(_refit_words(one))
     part = question.splits()[0]
     leaks = _leaks(output, [part])
-    reports = [_judged(output, one, part, cuts, seed) for one in contenders]
+    reports = [_judged(output, one, part, cuts, seed, rating_times) for one in contenders]
     payload, shown = _comparison(reports, metric, baseline, seed)
     payload["leakage"] = leaks
     _write(out, payload)
@@ -180,12 +185,16 @@ def _comparison(
     return payload, [part for part in (board, tests) if part is not None]
 
 
-def _judged(output: Output, one: Candidate, split: Split, cuts: Sequence[int], seed: int) -> Report:
+def _judged(
+    output: Output, one: Candidate, split: Split, cuts: Sequence[int], seed: int, rating_times: bool
+) -> Report:
     """Fit and judge, with a bar."""
     from recsmith.evaluation import evaluate as judged
 
     with output.bars() as bars, bars.bar(f"{one.label} on {split.name}") as bar:
-        return judged(one.make(), split, name=one.label, ks=cuts, seed=seed, monitor=bar)
+        return judged(
+            one.make(), split, name=one.label, ks=cuts, rating_times=rating_times, seed=seed, monitor=bar
+        )
 
 
 def _gap(output: Output, one: Candidate, split: Split, seed: int, metric: str | None) -> Any:

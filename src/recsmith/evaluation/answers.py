@@ -135,13 +135,17 @@ def rank(pipeline: Pipeline, split: Split, names: Sequence[str], *, filter_seen:
     )
 
 
-def rate(pipeline: Pipeline, split: Split) -> Rated:
+def rate(pipeline: Pipeline, split: Split, *, rating_times: bool = False) -> Rated:
     """Predict the rating of every rated truth event from the raw history: ratings know no weighting.
+
+    With ``rating_times`` each question is asked at the moment of the rating to be predicted (``Queries.at``), without
+    it at no moment: that of a split is when the user's first rating to be predicted was given.
 
     Raises
     ------
     NotFittedError, ParameterError, DataError
-        The pipeline is not fitted, or on other items; no ratings; a prediction that is not a number.
+        The pipeline is not fitted, or on other items; no ratings; ``rating_times`` and no times; a prediction that
+        is not a number.
     """
     _check_fitted_on(pipeline, split)
     truth = split.truth
@@ -153,12 +157,23 @@ def rate(pipeline: Pipeline, split: Split) -> Rated:
     if not has.any():
         raise DataError(f"The split {split.name!r} has no rated truth.")
     rows, items, actual = truth.rows[has], truth.items[has], truth.values[has]
+    queries, asked = split.queries.replace(at=None), rows
+    if rating_times:
+        queries, asked = _at_rating(split, rows, has)
     with measure() as usage:
-        predicted = pipeline.model.predict(split.queries, rows, items).mean
+        predicted = pipeline.model.predict(queries, asked, items).mean
     judged, within = np.unique(rows, return_inverse=True)
     values, pairs = rating.user_errors(predicted, actual, within, len(judged))
     notes = (f"{(~has).sum():,} truth events have no rating.",) if not has.all() else ()
     return Rated(rows=judged, values=values, pairs=pairs, notes=notes, usage=usage)
+
+
+def _at_rating(split: Split, rows: IntArray, has: BoolArray) -> tuple[Queries, IntArray]:
+    """A request for each user and moment of its ratings, and the request of each pair."""
+    if split.truth.times is None:
+        raise ParameterError(f"rating_times=True, but the truth of {split.name!r} has no times.")
+    moments, place = np.unique(np.stack([rows, split.truth.times[has]]), axis=1, return_inverse=True)
+    return split.queries.take(moments[0]).replace(at=moments[1]), place.reshape(-1)
 
 
 def answer(pipeline: Pipeline, split: Split, metric: str, *, filter_seen: bool = True) -> Ranked | Rated:

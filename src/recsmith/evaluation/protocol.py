@@ -36,6 +36,7 @@ def evaluate(
     metrics: Iterable[str] | None = None,
     filter_seen: bool = True,
     rating: bool | None = None,
+    rating_times: bool = False,
     resamples: int = 1000,
     seed: int = 0,
     monitor: Monitor | None = None,
@@ -64,6 +65,7 @@ def evaluate(
         metrics=metrics,
         filter_seen=filter_seen,
         rating=rating,
+        rating_times=rating_times,
         resamples=resamples,
         seed=seed,
     )
@@ -83,6 +85,7 @@ def judge(
     metrics: Iterable[str] | None = None,
     filter_seen: bool = True,
     rating: bool | None = None,
+    rating_times: bool = False,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Report:
@@ -108,6 +111,9 @@ def judge(
         Leave the items of a user's history out of the lists, and out of the truth: they could not be found.
     rating
         Judge ratings: None where possible, False never, True or an error.
+    rating_times
+        Tell the model the moment of each rating that it is to predict. Off by default: a recommender is asked
+        before that is known, and a model that looks at it is more accurate than it can be in service.
     resamples
         Bootstrap draws behind the intervals.
     seed
@@ -130,8 +136,13 @@ def judge(
             "judge", "metrics", "at least one name, with at least one cut-off in ks", names
         )
     ranked = rank(fitted, split, names, filter_seen=filter_seen) if can_rank(fitted) and names else None
-    rated = rate(fitted, split) if rates else None
-    protocol = {"filter_seen": filter_seen, "resamples": resamples, "seed": seed}
+    rated = rate(fitted, split, rating_times=rating_times) if rates else None
+    protocol = {
+        "filter_seen": filter_seen,
+        "rating_times": rating_times,
+        "resamples": resamples,
+        "seed": seed,
+    }
     report = _report(fitted, split, ranked, rated, name or type(fitted.model).__name__, protocol)
     if ranked is not None:
         figures = beyond_accuracy(ranked, split, _main_cut(names), filter_seen=filter_seen)
