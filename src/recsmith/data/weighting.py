@@ -31,7 +31,7 @@ class Weighting(Config):
     confidence: Annotated[Literal["ones", "log", "raw"], Search(needs="weights")] = "ones"
     """``ones``: an item of the history counts once, however often it occurs. ``raw``: the weights (or the
     number of events) are added up. ``log``: log(1 + that sum)."""
-    half_life: Annotated[float | None, Search(2, 400, log=True)] = Field(default=None, gt=0)
+    half_life: Annotated[float | None, Search(2, 400, log=True, needs="times")] = Field(default=None, gt=0)
     """Half-life of an event when scoring; None: age does not matter."""
     half_life_unit: Literal["events", "days"] = "events"
     """Unit of the age. A history without times, such as one typed in by hand, is aged by its events."""

@@ -25,6 +25,7 @@ from recsmith.protocols import Evidence
 WHEN_ASKED = frozenset({"half_life", "half_life_unit"})
 
 _NONE_SHARE = 1 / 8  # of the range, above its upper end: that is None
+_REPEATED = 0.01  # of the events at least, for repeats to be worth a choice
 _DIGITS = 3  # significant digits of a value: enough for any model, and a config file stays readable
 
 
@@ -150,7 +151,7 @@ def _applies(mark: Search, data: Dataset, ratings: bool) -> bool:
     if mark.needs == "ratings":
         return data.value is not None
     if mark.needs == "weights":
-        return data.weight is not None or data.matrix("ones").nnz < len(data)
+        return data.weight is not None or data.matrix("ones").nnz < (1 - _REPEATED) * len(data)
     return True
 
 

@@ -23,7 +23,8 @@ from recsmith.models.blend import BlendConfig
 from recsmith.models.registry import name_of
 from recsmith.recommend import Pipeline
 
-PARTS = 4  #: most models of a blend
+PARTS = 6  #: most models that a blend is made from
+_TESTED = 4  # leaders that are asked on test besides what the blend is made of
 _BLEND_USERS = 4_000
 _MIXED = 1e-8  # seconds for a score of one part of a blend
 _GROWS = 1.3  # a fit on train over one on validation's train part, and so on
@@ -173,6 +174,7 @@ def _asked(
 ) -> list[tuple[str, Recipe | None]]:
     """Who is asked, in order: what the winner needs, the winner (None: a mix), popular, the other leaders."""
     leaders = [(one.model, _recipe(one)) for one in race.leaders(count)]
+    leaders = [pair for n, pair in enumerate(leaders) if n < _TESTED or pair[0] in weights]
     first: list[tuple[str, Recipe | None]] = [
         pair for pair in leaders if pair[0] in (*weights, ending.winner)
     ]

@@ -18,13 +18,13 @@ from recsmith.errors import MissingExtraError, RecsmithError
 from recsmith.evaluation.report import smaller_is_better
 from recsmith.experiment.auto.clock import Clock, Slice, Watch
 from recsmith.experiment.search import Search
-from recsmith.experiment.space import fit_key, space_of
+from recsmith.experiment.space import WHEN_ASKED, fit_key, space_of
 from recsmith.experiment.study import Study, Trial
 from recsmith.experiment.train import make_pipeline
 from recsmith.experiment.validation import Deadline, Fits, Late, Validation, steps
 from recsmith.models.registry import MODELS, model_class
 
-RACED = 3  #: trials of each model in the race: one fit, asked with other half-lives too
+RACED = 3  #: trials of each model in the race: one fit, asked with other half-lives too where there are times
 _ROUNDS = ((6, 1 / 3), (4, 1 / 2), (3, 1.0))  # leaders of a round, and its share of the time left for tuning
 _SLOWEST = 0.2  # of all the time: a fit is needed four times at least
 _LOOK_SHARE = 0.2  # of all the time, for the first looks together
@@ -148,7 +148,8 @@ class Race:
             patience = max(5 * runner.seconds, _PATIENCE * self.clock.seconds)
             hard = Deadline(time.monotonic() + min(patience, 0.5 * self.clock.left))
             with self.watch(runner.model) as show:
-                runner.search.run(runner.study, hard, trials=RACED, first=hard, monitor=Slice(end, show))
+                trials = RACED if WHEN_ASKED & set(space) else 1
+                runner.search.run(runner.study, hard, trials=trials, first=hard, monitor=Slice(end, show))
             self._after(runner)
 
     def tune(self, kept: Callable[[], float]) -> None:
@@ -203,9 +204,8 @@ class Race:
             deadline, last = Deadline(time.monotonic() + 0.05 * self.clock.seconds), None
             for step in steps(fits, {}, deadline):
                 last = step
-            if not measure and not smaller_is_better(
-                self.metric
-            ):  # what is compiled for other histories, too
+            space = space_of(runner.model, sample.folds[0].train, self.metric)
+            if not measure and "half_life" in space:  # what is compiled for other histories, too
                 for _ in steps(fits, {"half_life": 10.0}, deadline):
                     pass
         except Late:

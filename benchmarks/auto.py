@@ -1,0 +1,307 @@
+"""What ``recsmith auto`` finds on seven public logs, beside every model of the registry and the peers' defaults.
+
+``python benchmarks/auto.py ml-100k --minutes 10`` runs one log, ``all`` every one; each writes ``runs/auto/NAME.json``.
+``--minutes`` is all that auto gets: race, tuning, blend and its own test. The models of the registry with their
+defaults, and the peers with theirs, are judged afterwards on the same test part; ``--peers none`` leaves peers out.
+Data sets are found through RECSMITH_EXTRA_DATA. A peer's environment is made where it is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from harness.environments import PeerError, Peers
+from harness.machine import machine
+from harness.workers import Worker
+from rich.console import Console
+from rich.table import Table
+
+from recsmith import estimate
+from recsmith.data.dataset import Dataset
+from recsmith.data.schema import Log
+from recsmith.data.split import Split, fixed
+from recsmith.data.split_by_name import parse
+from recsmith.evaluation.metrics import ranking
+from recsmith.evaluation.significance import Interval, Sample, intervals
+from recsmith.experiment.auto.page import page, payload
+from recsmith.experiment.auto.run import auto
+from recsmith.experiment.train import make_pipeline
+from recsmith.experiment.validation import Deadline, Late, Validation, ask, together
+from recsmith.models.registry import MODELS, model_class
+from recsmith.recommend import Pipeline
+
+console = Console(width=150)
+#: Lists that the peers make with the settings that their own libraries have when nothing is said.
+PEER_JOBS = {
+    "implicit": ("als", "bpr", "cosine", "bm25"),
+    "lenskit": ("als", "item_knn", "user_knn", "ease", "slim", "popular"),
+    "irspack": ("ials", "cosine", "user_cosine", "ease", "slim", "p3alpha", "rp3beta", "popular"),
+    "cornac": ("ease", "bpr", "popular"),
+    "recbole": ("item_knn", "ease", "slim", "bpr", "popular"),
+    "rectools": ("als", "bpr", "cosine", "bm25", "ease", "popular"),
+}
+_DENSE = {"ease", "slim", "user_cosine"}  # peers' jobs that hold a square matrix
+_DENSE_ITEMS = 20_000
+_NOT_ALONE = {"blend", "random"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A log, how it is cut, and what it is judged by."""
+
+    make: Callable[[], Split]
+    metric: str = "ndcg@10"
+
+
+def _file(*parts: str) -> Path:
+    return Path(os.environ["RECSMITH_EXTRA_DATA"]).joinpath(*parts)
+
+
+def _dataset(frame: pl.DataFrame, columns: Mapping[str, str], name: str) -> Dataset:
+    frame = frame.select(pl.col(old).alias(new) for old, new in columns.items())
+    return Dataset.from_log(Log(interactions=frame, name=name))
+
+
+_PAIR = {"user": "user_id", "item": "item_id"}
+
+
+def ml_100k() -> Split:
+    """Each user's last fifth."""
+    frame = pl.read_parquet(_file("ml-100k", "ratings.parquet"))
+    columns = {**_PAIR, "rating": "rating", "timestamp": "timestamp"}
+    return parse("user-time:0.2").split(_dataset(frame, columns, "ml-100k"))[0]
+
+
+def ml_1m() -> Split:
+    """Each user's last fifth, in the order of SASRec's file; what that file leaves out stands first."""
+    frame = pl.read_parquet(_file("ml-1m", "ratings.parquet")).with_columns(pl.col("sas_pos").cast(pl.Int64))
+    columns = {**_PAIR, "rating": "rating", "sas_pos": "timestamp"}
+    return parse("user-time:0.2").split(_dataset(frame, columns, "ml-1m"))[0]
+
+
+def _fixed(folder: str, name: str) -> Split:
+    parts = [
+        _dataset(pl.read_parquet(_file(folder, f"{part}.parquet")), _PAIR, f"{name} {part}")
+        for part in ("train", "test")
+    ]
+    return fixed(*parts)
+
+
+def _random(folder: str, file: str, columns: Mapping[str, str], name: str) -> Split:
+    return parse("random:0.2:seed=0").split(_dataset(pl.read_parquet(_file(folder, file)), columns, name))[0]
+
+
+CASES = {
+    "ml-100k": Case(ml_100k),
+    "ml-1m": Case(ml_1m),
+    "gowalla": Case(lambda: _fixed("lightgcn-gowalla", "gowalla"), "ndcg@20"),
+    "yelp2018": Case(lambda: _fixed("lightgcn-yelp2018", "yelp2018"), "ndcg@20"),
+    "lastfm": Case(
+        lambda: _random(
+            "hetrec2011-lastfm-2k",
+            "user_artists.parquet",
+            {"userID": "user_id", "artistID": "item_id", "weight": "weight"},
+            "lastfm",
+        )
+    ),
+    "filmtrust": Case(
+        lambda: _random("filmtrust", "ratings.parquet", {**_PAIR, "rating": "rating"}, "filmtrust")
+    ),
+    "citeulike-a": Case(lambda: _random("citeulike-a", "interactions.parquet", _PAIR, "citeulike-a")),
+}
+
+
+def run(name: str, minutes: float, seed: int, peers: list[str], limit: float, out: Path) -> dict[str, Any]:
+    """One log: auto, then everything that it is compared with."""
+    case = CASES[name]
+    split = case.make()
+    console.print(f"{name}: {split.train!r}, {len(split.queries):,} test users")
+    begin = time.perf_counter()
+    found = auto(None, test=split, minutes=minutes, metric=case.metric, seed=seed)
+    took = time.perf_counter() - begin
+    assert found.ending.bundle is not None
+    console.print(f"auto: {found.ending.winner}, {took:.0f} s of {60 * minutes:.0f} s")
+    judged = Validation.of(split, case.metric, seed=seed)
+    rows: dict[str, Sample] = {}
+    errors: dict[str, str] = {}
+    rows["auto"] = _asked(found.ending.bundle.pipeline, judged, Deadline())
+    for kind, label, make in (*_singles(found, limit), *_peers(peers, split, case.metric, limit)):
+        try:
+            rows[f"{kind} {label}"] = make(judged)
+        except Late:
+            errors[f"{kind} {label}"] = f"took more than {limit:.0f} s"
+        except Exception as error:
+            errors[f"{kind} {label}"] = f"{type(error).__name__}: {error}"
+        shown = rows.get(f"{kind} {label}")
+        console.print(f"  {kind} {label}: {errors.get(f'{kind} {label}') or f'{shown.estimate():.4f}'}")
+    result = {
+        "data": name,
+        "metric": case.metric,
+        "minutes": minutes,
+        "seconds": took,
+        "threads": os.environ.get("RECSMITH_THREADS"),
+        "machine": machine(),
+        "load": os.getloadavg(),
+        "auto": payload(found, ""),
+        **_compared(rows),
+        "errors": errors,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps(result, indent=1, default=str))
+    (out / f"{name}.md").write_text(page(found, "bundle"))
+    return result
+
+
+def _asked(fitted: Pipeline, judged: Validation, deadline: Deadline) -> Sample:
+    return together([sample for sample, _ in ask(fitted, judged.parts[0], judged.metric, deadline)])
+
+
+def _singles(found: Any, limit: float) -> Iterator[tuple[str, str, Callable[[Validation], Sample]]]:
+    """Every model that orders items: with its defaults, and the leaders as auto tuned them."""
+
+    def fit(parameters: Mapping[str, Any], model: str) -> Callable[[Validation], Sample]:
+        def make(judged: Validation) -> Sample:
+            deadline = Deadline(time.monotonic() + limit)
+            pipeline = make_pipeline(model, **parameters)
+            train = judged.folds[0].train
+            expected = estimate.of_fit(pipeline.model, train.shape)
+            if not expected.fits or expected.seconds > 3 * limit:
+                raise MemoryError(f"needs about {expected.memory_mb:,.0f} MB, {expected.seconds:,.0f} s")
+            fitted = pipeline.fit(train, rng=found.seed, monitor=deadline)
+            return _asked(fitted, judged, deadline)
+
+        return make
+
+    for model in MODELS:
+        if model not in _NOT_ALONE and hasattr(model_class(model), "score"):
+            yield "default", model, fit({}, model)
+    for runner in found.race.leaders(4):
+        yield "tuned", runner.model, fit(dict(runner.best.parameters), runner.model)
+
+
+def _peers(
+    names: list[str], split: Split, metric: str, limit: float
+) -> Iterator[tuple[str, str, Callable[[Validation], Sample]]]:
+    """Lists of the peers for the users of train, by their defaults."""
+    environments = Peers(Path(__file__).parent / "peers", Path(".bench"))
+    matrix = split.train.matrix("ones")
+    arrays = {
+        "indptr": matrix.indptr.astype(np.int32),
+        "indices": matrix.indices.astype(np.int32),
+        "data": np.ones(matrix.nnz, dtype=np.float32),
+        "shape": np.array(matrix.shape),
+    }
+    for name in names:
+        for job in PEER_JOBS[name]:
+            if job in _DENSE and split.train.n_items > _DENSE_ITEMS:
+                continue
+
+            def make(judged: Validation, name: str = name, job: str = job) -> Sample:
+                with tempfile.TemporaryDirectory() as folder:
+                    source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
+                    np.savez(source, **arrays)
+                    try:
+                        with Worker(environments.command(name)) as worker:
+                            worker.ask(job, source, target, {}, seconds=limit)
+                    except PeerError as error:
+                        raise RuntimeError(str(error)) from None
+                    with np.load(target) as file:
+                        lists = file["items"].astype(np.int32)
+                return together([_of_lists(lists, part, metric) for part in judged.parts[0]])
+
+            yield name, job, make
+
+
+def _of_lists(lists: Any, part: Split, metric: str) -> Sample:
+    """The metric of a peer's lists for the requests of a part; a user whom train does not know has none."""
+    from recsmith.data.split import repeats
+
+    _, k = ranking.parse(metric)
+    users = part.queries.users
+    mine = np.where((users >= 0)[:, None], lists[np.maximum(users, 0), :k], -1).astype(np.int32)
+    seen, _ = repeats(part.queries, part.truth, part.train.n_items)
+    offsets = np.append(0, np.cumsum(np.bincount(part.truth.rows[~seen], minlength=len(users))))
+    hit, relevant = ranking.hits(mine, offsets, part.truth.items[~seen])
+    return Sample.of_users(ranking.score(hit, relevant, [metric])[metric])
+
+
+def _compared(rows: Mapping[str, Sample]) -> dict[str, Any]:
+    """Figures, paired intervals against auto, and the verdict on what the issue asks for."""
+    alone, apart = intervals(rows), intervals(rows, against="auto")
+    table = [
+        {
+            "name": name,
+            "value": sample.estimate(),
+            "interval": list(alone[name]),
+            "minus_auto": list(apart[name]) if name != "auto" else None,
+        }
+        for name, sample in sorted(rows.items(), key=lambda pair: -pair[1].estimate())
+    ]
+    singles = [name for name in rows if name.startswith(("default ", "tuned "))]
+    others = [name for name in rows if name != "auto" and name not in singles]
+    best = max(singles, key=lambda name: rows[name].estimate())
+    gap: Interval = apart[best]
+    best_peer = max(others, key=lambda name: rows[name].estimate(), default=None)
+    return {
+        "rows": table,
+        "best_single": best,
+        "not_worse_than_best_single": bool(gap.low <= 0),
+        "best_peer": best_peer,
+        "above_every_peer": None
+        if best_peer is None
+        else bool(rows["auto"].estimate() > rows[best_peer].estimate()),
+    }
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print a log's table."""
+    title = (
+        f"{result['data']}, {result['metric']}: {result['auto']['winner']}; not worse than {result['best_single']}: "
+        f"{result['not_worse_than_best_single']}; above every peer (best {result['best_peer']}): "
+        f"{result['above_every_peer']}"
+    )
+    table = Table(title=title, title_justify="left")
+    for column in ("", result["metric"], "95 %", "minus auto, 95 % paired"):
+        table.add_column(column)
+    for row in result["rows"]:
+        gap = row["minus_auto"]
+        table.add_row(
+            row["name"],
+            f"{row['value']:.4f}",
+            "{:.4f} to {:.4f}".format(*row["interval"]),
+            "" if gap is None else f"{gap[0]:+.4f} to {gap[1]:+.4f}",
+        )
+    console.print(table)
+    for name, words in result["errors"].items():
+        console.print(f"  {name}: {words}")
+
+
+def main() -> None:
+    """The logs that are named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("logs", nargs="+", choices=[*CASES, "all"])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peers", default=",".join(PEER_JOBS), help="names, or none")
+    parser.add_argument(
+        "--limit", type=float, default=300.0, help="seconds for each model that auto is compared with"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs") / "auto")
+    options = parser.parse_args()
+    peers = [] if options.peers == "none" else options.peers.split(",")
+    for name in CASES if "all" in options.logs else options.logs:
+        show(run(name, options.minutes, options.seed, peers, options.limit, options.out))
+
+
+if __name__ == "__main__":
+    main()
