@@ -98,9 +98,9 @@ def judged_rows(split: Split, metric: str) -> IntArray:
     seen, _ = repeats(split.queries, truth, split.train.n_items)
     if not ((truth.items >= 0) & ~seen).any():
         raise DataError(
-            f"The validation split {split.name!r} of {split.train.name} has no positive: each of its "
+            f"{split.name!r} of {split.train.name} has no positive: each of its "
             f"{len(truth.items):,} events is of an item that train does not know, or that its user had before. "
-            "Choose another --split or a larger share."
+            "Choose another split or a larger share."
         )
     return np.unique(truth.rows[~seen])
 

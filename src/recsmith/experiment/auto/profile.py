@@ -14,7 +14,7 @@ from recsmith.data.split import Split, percent
 from recsmith.data.split_by_name import Splitter, parse
 from recsmith.errors import DataError
 from recsmith.evaluation.report import smaller_is_better
-from recsmith.experiment.validation import Validation
+from recsmith.experiment.validation import Validation, judged_rows
 
 _SMALL = 50_000  # events below which one random cut says too little: three are averaged
 _MOST_USERS = 6_000  # asked at a trial; more users make a trial slower, and its figure hardly surer
@@ -114,10 +114,12 @@ def plan(
     Raises
     ------
     DataError
-        A rating metric on a log without ratings.
+        A rating metric on a log without ratings, or a given test part in which nobody can be judged.
     """
     if smaller_is_better(metric) and not profile.rated:
         raise DataError(f"{metric} judges ratings, and {profile.name} has none. Choose ndcg@10 or the like.")
+    if test is not None:
+        judged_rows(test, metric)
     outer = splitter or protocol(profile)
     chance = parse(f"random:0.2:seed={seed}")
     notes: list[str] = []
