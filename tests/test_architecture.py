@@ -15,7 +15,19 @@ ROOT = Path(recsmith.__file__).parent
 
 #: Each layer may import those before it, and itself.
 LAYERS = [
-    {"version", "errors", "types", "config", "kernels", "parallel", "resources", "tables", "topk", "scan"},
+    {
+        "version",
+        "errors",
+        "types",
+        "config",
+        "kernels",
+        "parallel",
+        "resources",
+        "tables",
+        "topk",
+        "scan",
+        "ann",
+    },
     {"protocols"},
     {"data"},
     {"training"},

@@ -276,6 +276,8 @@ class Bundle:
         """
         parts = {"model": self.pipeline.model, "fallback": self.pipeline.fallback}
         states = {name: _state(part) for name, part in parts.items() if part is not None}
+        if (index := self.pipeline.index_state()) is not None:
+            states["index"] = index
         bundle_format.save(Path(path), self.manifest(), states, self.data)
         return Path(path)
 
@@ -291,6 +293,7 @@ class Bundle:
             if pipeline.fallback is None
             else _described(self.fallback_name, pipeline.fallback),
             "weighting": pipeline.weighting.model_dump(mode="json"),
+            "index": pipeline.index,
             "data": {
                 "name": data.name,
                 "users": data.n_users,
@@ -321,16 +324,22 @@ class Bundle:
         ------
         BundleError
             Missing, cut short, changed, of a newer format, or holding a file that does not belong to it.
+        MissingExtraError
+            The bundle holds an index of the items and faiss is not installed.
         """
         manifest, states, data = bundle_format.load(Path(path))
         try:
+            index = states.pop("index", None)
             models = {part: _restored(registry, manifest[part], state) for part, state in states.items()}
             pipeline = Pipeline(
                 model=models["model"],
                 fallback=models.get("fallback"),
                 weighting=Weighting.make("the bundle's weighting", **manifest["weighting"]),
+                index=bool(manifest.get("index", False)),
                 n_items=data.n_items,
             )
+            if index is not None:
+                pipeline.restore_index(index)
             fallback_name = manifest["fallback"]["name"] if "fallback" in models else None
             return cls(manifest["model"]["name"], pipeline, data, fallback_name, manifest["info"])
         except (KeyError, TypeError, ValueError) as error:

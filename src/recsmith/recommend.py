@@ -14,13 +14,14 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 
 from recsmith import parallel
+from recsmith.ann import INDEX_FROM, ItemIndex
 from recsmith.data.dataset import Dataset
 from recsmith.data.weighting import Weighting
 from recsmith.errors import DataError, NotFittedError, ParameterError
 from recsmith.protocols import Embedder, Monitor, Recommender
 from recsmith.scan import ByLength
 from recsmith.topk import LONG, TopKBlock
-from recsmith.types import FloatArray, IntArray, Queries, check_range, ragged_rows, ragged_take
+from recsmith.types import FloatArray, IntArray, Queries, State, check_range, ragged_rows, ragged_take
 
 Ragged: TypeAlias = tuple[IntArray, IntArray]
 """Bounds (n + 1,) and values (m,)."""
@@ -71,6 +72,7 @@ class Pipeline:
     fallback: Recommender | None = None  #: answers where the model has no evidence
     weighting: Weighting = field(default_factory=Weighting)
     memory_mb: int = DEFAULT_MEMORY_MB  #: bound on scores in memory at once
+    index: bool = False  #: approximate lists from an index of the items, where that is faster (extra ``ann``)
     n_items: int = 0  #: 0 until fitted
     _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)  #: made of the model, once
 
@@ -162,8 +164,8 @@ class Pipeline:
         parallel.run(block, parallel.blocks(n, size), width=_MAX_CONCURRENT if table is None else None)
         return result
 
-    def _item_table(self, include: IntArray | None) -> FloatArray | ByLength:
-        """The item vectors that lists are made of; where they are many, in the order that needs to see few."""
+    def _item_table(self, include: IntArray | None) -> FloatArray | ByLength | ItemIndex:
+        """The item vectors that lists are made of; where they are many, in an order or an index that looks at few."""
         table: FloatArray = self.model.embed_items()  # type: ignore[attr-defined]
         if include is not None:
             return table[include]
@@ -172,7 +174,30 @@ class Pipeline:
         kept = self._kept.get("scan")
         if kept is None or kept.source is not table:
             kept = self._kept["scan"] = ByLength.of(table)
+        return self.item_index(kept) if self.index and len(table) >= INDEX_FROM and not kept.steep else kept
+
+    def item_index(self, scan: ByLength) -> ItemIndex:
+        """The index of the item vectors, made once for each fit.
+
+        Raises
+        ------
+        MissingExtraError
+            faiss is not installed.
+        """
+        kept = self._kept.get("index")
+        if kept is None or kept.scan is not scan:
+            kept = self._kept["index"] = ItemIndex.of(scan)
         return kept
+
+    def index_state(self) -> State | None:
+        """The index for a bundle; None where lists are made without one."""
+        table = self._item_table(None) if self.index and isinstance(self.model, Embedder) else None
+        return table.state() if isinstance(table, ItemIndex) else None
+
+    def restore_index(self, state: State) -> None:
+        """Take back what ``index_state`` gave for the same model; raises as ``ItemIndex.restore``."""
+        scan = ByLength.of(self.model.embed_items())  # type: ignore[attr-defined]
+        self._kept.update(scan=scan, index=ItemIndex.restore(scan, state))
 
     def _check(self, queries: Queries, k: int) -> None:
         if not isinstance(self.model, Recommender):
@@ -316,14 +341,14 @@ def _checked(exclude: Ragged, n: int) -> Ragged:
 def _fused(
     model: object,
     queries: Queries,
-    table: FloatArray | ByLength,
+    table: FloatArray | ByLength | ItemIndex,
     candidates: _Candidates,
     hidden: Ragged,
     best: TopKBlock,
 ) -> None:
     """Product and top-k chunk by chunk: no score leaves the cache."""
     embedded = model.embed_queries(queries)  # type: ignore[attr-defined]
-    if isinstance(table, ByLength):
+    if isinstance(table, ByLength | ItemIndex):
         table.best(embedded, candidates.barred, *hidden, best.items, best.scores)
         return
     buffer = np.empty(len(queries) * _ITEM_BLOCK, dtype=np.float32)

@@ -39,6 +39,11 @@ class ByLength:
         order = order[: len(order) - int(np.isnan(lengths).sum())]
         return cls(table, table[order], lengths[order], order.astype(np.int32))
 
+    @property
+    def steep(self) -> bool:
+        """Whether most vectors are short beside the longest, so that few are looked at."""
+        return len(self.lengths) > 0 and bool(4 * self.lengths[len(self.lengths) // 2] < self.lengths[0])
+
     def best(
         self,
         queries: FloatArray,
@@ -82,9 +87,22 @@ def _lengths(vectors: FloatArray) -> FloatArray:
 
 
 @njit(cache=True, nogil=True)
-def _holds(values, wanted):  # type: ignore[no-untyped-def]
+def holds(values, wanted):  # type: ignore[no-untyped-def]
+    """Whether sorted ``values`` hold ``wanted``; compiled."""
     at = np.searchsorted(values, wanted)
     return at < len(values) and values[at] == wanted
+
+
+@njit(cache=True, nogil=True)
+def insert(item, score, items, scores):  # type: ignore[no-untyped-def]
+    """Put an item into a list (k,) that it belongs in, and the last one out; compiled."""
+    p = len(items) - 1
+    while p > 0 and (scores[p - 1] < score or (scores[p - 1] == score and items[p - 1] > item)):
+        scores[p] = scores[p - 1]
+        items[p] = items[p - 1]
+        p -= 1
+    scores[p] = score
+    items[p] = item
 
 
 @njit(cache=True, nogil=True)
@@ -105,13 +123,7 @@ def _enter(chunk, rows, columns, barred, offsets, hidden, items, scores):  # typ
                 s, item = row[j], columns[j]
                 if not s >= threshold or s == -np.inf or (s == threshold and item > items[r, k - 1]):
                     continue
-                if _holds(not_these, item) or _holds(barred, item):
+                if holds(not_these, item) or holds(barred, item):
                     continue
-                p = k - 1
-                while p > 0 and (scores[r, p - 1] < s or (scores[r, p - 1] == s and items[r, p - 1] > item)):
-                    scores[r, p] = scores[r, p - 1]
-                    items[r, p] = items[r, p - 1]
-                    p -= 1
-                scores[r, p] = s
-                items[r, p] = item
+                insert(item, s, items[r], scores[r])
                 threshold = scores[r, k - 1]

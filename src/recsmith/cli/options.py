@@ -26,6 +26,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes, no progres
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say how long it will take and how much memory.")
 ]
+Index = Annotated[
+    bool,
+    typer.Option(
+        "--index", help="Approximate lists from an index of the items, where that is faster (extra 'ann')."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same digits.")]
 Model = Annotated[
     str, typer.Argument(help=f"One of: {', '.join(MODELS)}.", metavar="MODEL", show_default=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from recsmith.cli.console import Output, duration, facts, megabytes
 from recsmith.cli.options import (
     DryRun,
     FallbackOrConfig,
+    Index,
     Json,
     ModelOrConfig,
     Quiet,
@@ -48,6 +50,7 @@ def train(
     settings: Set = None,
     seed: Seed = 0,
     fallback: FallbackOrConfig = None,
+    index: Index = False,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -57,7 +60,7 @@ def train(
 
     output = Output(as_json, quiet)
     recipe = _recipe(model, config, parameters(settings), fallback)
-    name, pipeline = recipe.model, recipe.pipeline()
+    name, pipeline = recipe.model, replace(recipe.pipeline(), index=index)
     if dry_run:
         from recsmith import estimate
         from recsmith.cli.sizes import show_estimate

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsmith.cli.console import Output, facts, line, megabytes
-from recsmith.cli.options import DryRun, Json, Quiet, ids_of, listed
+from recsmith.cli.options import DryRun, Index, Json, Quiet, ids_of, listed
 from recsmith.errors import ParameterError, UnknownIdError
 from recsmith.tables import Table, text_of
 
@@ -47,6 +47,7 @@ def recommend(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help=".parquet, .csv or .jsonl, with --all.")
     ] = None,
+    index: Index = False,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -60,6 +61,8 @@ def recommend(
     from recsmith.experiment.train import load_bundle
 
     loaded = load_bundle(bundle)
+    if index and not loaded.pipeline.index:
+        loaded = replace(loaded, pipeline=replace(loaded.pipeline, index=True))
     _check_orders(loaded)
     choice: dict[str, Any] = {
         "filter_seen": not include_seen,
