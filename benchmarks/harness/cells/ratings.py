@@ -55,7 +55,8 @@ def cells() -> list[Cell]:
                 "surprise": ("knn_baseline", {"user_based": True}),
             },
         ),
-        *(_bayesian(log) for log in (_FOLDS, _ML1M)),
+        *(_bayesian(log, "ids", histories=False) for log in (_FOLDS, _ML1M)),
+        _bayesian(_FOLDS, "svdpp_flipped", histories=True),
     ]
 
 
@@ -91,14 +92,25 @@ def _svdpp(log: _Log) -> Cell:
     )
 
 
-def _bayesian(log: _Log) -> Cell:
+def _bayesian(log: _Log, job: str, histories: bool) -> Cell:
+    """Both draw 300 times in all and keep what comes after the start: recsmith in two chains."""
+    ours = {
+        "model": "bayesian-mf",
+        "embedding_size": 10,
+        "chains": 2,
+        "epochs": 150,
+        "likelihood": "gaussian",
+        "implicit": histories,
+        "flipped": histories,
+    }
+    what = "ids, SVD++ and flipped blocks" if histories else "ids only"
     return _cell(
-        "bayesian-mf",
-        "Bayesian matrix factorization by Gibbs sampling, d = 10, 300 iterations, ids only",
+        "bayesian-svdpp" if histories else "bayesian-mf",
+        f"Bayesian factorization by Gibbs sampling, d = 10, 300 draws, {what}",
         log,
         {
-            "recsmith": ("ratings", {"model": "bayesian-mf"}),
-            "myfm": ("ids", {}),
+            "recsmith": ("ratings", ours),
+            "myfm": (job, {"rank": 10, "n_iter": 300, "n_kept_samples": 295}),
         },
     )
 

@@ -83,7 +83,7 @@ def mf(arrays: Arrays, given: Settings) -> Result:
 def _dataset(users: Any, items: Any, values: Any, n_users: int, n_items: int) -> Dataset:
     """Cornac's own structure, in which every index stands for itself."""
     identity = OrderedDict((n, n) for n in range(n_users)), OrderedDict((n, n) for n in range(n_items))
-    triples = (np.asarray(users, np.int32), np.asarray(items, np.int32), np.asarray(values, np.float32))
+    triples = (np.asarray(users, np.int64), np.asarray(items, np.int64), np.asarray(values, np.float64))
     return Dataset(n_users, n_items, *identity, triples, seed=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -123,4 +124,6 @@ def _recommend(model: Any, dataset: Any, arrays: Arrays, n: int) -> Any:
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    serve("recbole", {name: lists(name) for name in MODELS})
+    with tempfile.TemporaryDirectory() as working_folder:  # its trainer writes a log where it stands
+        os.chdir(working_folder)
+        serve("recbole", {name: lists(name) for name in MODELS})
