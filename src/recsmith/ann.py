@@ -1,9 +1,9 @@
-"""An index of the items for approximate lists: a graph that a request walks along (extra ``ann``: faiss).
+"""An index of the items for approximate lists: cells of like items, of which a request looks into a few (faiss).
 
-Y. Malkov, D. Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small
-World graphs", TPAMI 2020. Links go by scalar product, so that vectors of any length are found. What the walk finds is
-scored again, exactly; a list differs from the exact one only by an item that the walk has missed. Where an index pays
-and how it was chosen: ``docs/decisions/0007-ann-index.md``.
+H. Jegou, M. Douze, C. Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011, section IV: an inverted
+file; its cells are those of k-means, and faiss makes and searches them. What is found is scored again, exactly: a list
+differs from the exact one only by an item whose cell was not looked into. Where an index pays and how this one was
+chosen: ``docs/decisions/0007-ann-index.md``.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Any, Self
 
 import numpy as np
 
+from recsmith import parallel
 from recsmith.errors import MissingExtraError
 from recsmith.kernels import njit
 from recsmith.scan import ByLength, holds, insert
-from recsmith.types import FloatArray, IntArray, State, check_range
+from recsmith.types import FloatArray, IntArray, State
 
-INDEX_FROM = 50_000  #: items below which an exact scan is as fast, measured
-LINKS = 32  #: of an item on the lowest level: half as many, both ways
-BREADTH = 128  #: candidates kept while an item is linked
-WALK = 96  #: candidates kept while a list is sought: recall@10 above 0.98
+INDEX_FROM = 50_000  #: items below which an exact scan is about as fast, measured
+PROBES = 24  #: cells that a request looks into: recall@10 above 0.98 on trained factors
+_LEARNT_FROM = 48  # items for each cell that k-means sees
 _MOST_HIDDEN = 256  # items sought on top of the list for those that must not appear; beyond, the scan answers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemIndex:
-    """A graph over the vectors of a ``ByLength``, whose order it shares."""
+    """Cells of the vectors of a ``ByLength``, whose order it shares."""
 
     scan: ByLength
-    graph: Any  #: faiss.IndexHNSWFlat
+    cells: Any  #: faiss.IndexIVFFlat
 
     @classmethod
     def of(cls, scan: ByLength) -> Self:
-        """Link the items, the longest first: on one thread, so that a table always gives the same graph.
+        """Find about ``2 sqrt(n)`` cells, on one thread: a table always gives the same ones.
 
         Raises
         ------
@@ -42,10 +42,13 @@ class ItemIndex:
             faiss is not installed.
         """
         faiss = _faiss()
-        graph = _empty(faiss, scan)
+        count = min(1 << round(np.log2(2 * len(scan.items) ** 0.5)), len(scan.items))
+        cells = _empty(faiss, scan, count)
         faiss.omp_set_num_threads(1)
-        graph.add(scan.vectors)
-        return cls(scan, graph)
+        with parallel.single_threaded_blas():
+            cells.train(scan.vectors)
+            cells.add(scan.vectors)
+        return cls(scan, cells)
 
     def best(
         self,
@@ -58,7 +61,7 @@ class ItemIndex:
     ) -> None:
         """Fill the lists of a block of requests; the parameters are those of ``ByLength.best``.
 
-        A list that too many items are hidden from, or that the walk does not fill, is made by the exact scan.
+        A list that too many items are hidden from, or that the cells do not fill, is made by the exact scan.
         """
         faiss = _faiss()
         hides = np.diff(offsets) + len(barred)
@@ -66,8 +69,7 @@ class ItemIndex:
         if len(asked):
             count = min(items.shape[1] + int(hides[asked].max()), len(self.scan.items))
             faiss.omp_set_num_threads(1)  # the blocks of requests are what runs side by side
-            width = faiss.SearchParametersHNSW(efSearch=max(WALK, count))
-            _, found = self.graph.search(np.ascontiguousarray(queries[asked]), count, params=width)
+            _, found = self.cells.search(np.ascontiguousarray(queries[asked]), count)
             _rescore(
                 queries,
                 asked,
@@ -103,43 +105,32 @@ class ItemIndex:
         items[rows], scores[rows] = lists, best
 
     def state(self) -> State:
-        """The links as arrays of whole numbers; the vectors are the model's."""
-        faiss, graph = _faiss(), self.graph.hnsw
-        arrays = {name: faiss.vector_to_array(getattr(graph, name)) for name in ("levels", "neighbors")}
-        return State(arrays, {"entry": int(graph.entry_point), "top": int(graph.max_level)})
+        """The centres of the cells; the vectors are the model's."""
+        return State({"centres": self.cells.quantizer.reconstruct_n(0, self.cells.nlist)})
 
     @classmethod
     def restore(cls, scan: ByLength, state: State) -> Self:
-        """Take back what ``state`` gave, every link checked: compiled code follows them.
+        """Take back what ``state`` gave: every vector finds its cell again, which takes seconds for a million.
 
         Raises
         ------
         MissingExtraError
             faiss is not installed.
         LookupError, ValueError
-            A part is missing, or does not belong to these vectors.
+            There are no centres, or they do not belong to these vectors.
         """
-        faiss = _faiss()
-        levels, links = state.arrays["levels"], state.arrays["neighbors"]
-        entry, top = int(state.values["entry"]), int(state.values["top"])
-        n = len(scan.items)
-        if len(levels) != n or not n or levels.min() < 1 or top != levels.max() - 1 or not 0 <= entry < n:
+        faiss, centres = _faiss(), state.arrays["centres"]
+        if centres.dtype != np.float32 or centres.ndim != 2 or centres.shape[1] != scan.vectors.shape[1]:
             raise ValueError("the index does not belong to these items")
-        if levels[entry] != levels.max():
-            raise ValueError("the index is entered below its top")
-        check_range("the index", "neighbors", links[links != -1], n)
-        graph = _empty(faiss, scan)
-        bounds = np.concatenate([[0], np.cumsum(_places(levels))]).astype(np.uint64)
-        if bounds[-1] != len(links):
-            raise ValueError("the index has links that belong to no item")
-        _check_levels(levels, links, bounds)
-        graph.storage.add(scan.vectors)
-        graph.ntotal = n
-        hnsw = graph.hnsw
-        for name, array in (("levels", levels), ("neighbors", links), ("offsets", bounds)):
-            faiss.copy_array_to_vector(np.ascontiguousarray(array), getattr(hnsw, name))
-        hnsw.entry_point, hnsw.max_level = entry, top
-        return cls(scan, graph)
+        if not len(centres) or not np.isfinite(centres).all():
+            raise ValueError("the index has cells without a centre")
+        cells = _empty(faiss, scan, len(centres))
+        cells.quantizer.add(np.ascontiguousarray(centres))
+        cells.is_trained = True
+        faiss.omp_set_num_threads(1)
+        with parallel.single_threaded_blas():
+            cells.add(scan.vectors)
+        return cls(scan, cells)
 
 
 def _faiss() -> Any:
@@ -150,24 +141,12 @@ def _faiss() -> Any:
     return faiss
 
 
-def _empty(faiss: Any, scan: ByLength) -> Any:
-    graph = faiss.IndexHNSWFlat(scan.vectors.shape[1], LINKS // 2, faiss.METRIC_INNER_PRODUCT)
-    graph.hnsw.efConstruction = BREADTH
-    return graph
-
-
-def _places(levels: IntArray) -> IntArray:
-    """(n,) links that an item on so many levels has room for: ``LINKS`` on the lowest, half of them on each other."""
-    return LINKS + (levels.astype(np.int64) - 1) * (LINKS // 2)
-
-
-def _check_levels(levels: IntArray, links: IntArray, bounds: IntArray) -> None:
-    """A link on a level must lead to an item of that level."""
-    place = np.arange(len(links)) - np.repeat(bounds[:-1].astype(np.int64), _places(levels))
-    level = np.where(place < LINKS, 0, (place - LINKS) // (LINKS // 2) + 1)
-    there = links >= 0
-    if (levels[links[there]] <= level[there]).any():
-        raise ValueError("the index has a link to an item that is not on its level")
+def _empty(faiss: Any, scan: ByLength, count: int) -> Any:
+    width = scan.vectors.shape[1]
+    cells = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, count, faiss.METRIC_INNER_PRODUCT)
+    cells.cp.min_points_per_centroid, cells.cp.max_points_per_centroid = 1, _LEARNT_FROM
+    cells.nprobe = PROBES
+    return cells
 
 
 @njit(cache=True, nogil=True)

@@ -42,7 +42,7 @@ class ByLength:
     @property
     def steep(self) -> bool:
         """Whether most vectors are short beside the longest, so that few are looked at."""
-        return len(self.lengths) > 0 and bool(4 * self.lengths[len(self.lengths) // 2] < self.lengths[0])
+        return len(self.lengths) > 0 and bool(3 * self.lengths[len(self.lengths) // 2] < self.lengths[0])
 
     def best(
         self,
