@@ -176,7 +176,7 @@ class BayesianMF(AnswersFromDraws):
         self.levels_ = levels[:0]
         self.center_, self.spread_ = (
             float(value.mean(dtype=np.float64)),
-            float(value.std(dtype=np.float64)) or 1.0,
+            float(value.std(dtype=np.float64)) or 0.01,
         )
         return None
 

@@ -181,23 +181,25 @@ class AnswersFromDraws(BaseModel[Any]):
 
         They are one and the same array where no history is folded in.
         """
-        history = self._history(queries)
-        prior = self._prior(queries, history)
-        trained = np.zeros(len(queries), dtype=np.bool_)
+        n = len(queries)
+        trained = np.zeros(n, dtype=np.bool_)
         if len(self.user_draws_) and queries.as_trained is not None:
             trained = (queries.lengths > 0) & (queries.users >= 0) & queries.as_trained
-            prior[trained] = self.user_draws_[queries.users[trained]]
         rows = np.flatnonzero(~trained)
-        drawn = prior
-        if len(rows):
-            drawn = prior.copy()
-            self._fold_in(prior, drawn, queries, rows)
+        if len(rows) == 0:
+            asked = self.user_draws_[queries.users]
+            drawn = asked
+        else:
+            asked = np.empty((n, *self.prior_mean_.shape), dtype=np.float32)
+            asked[trained] = self.user_draws_[queries.users[trained]]
+            drawn = asked.copy()
+            asked[rows], drawn[rows] = self._fold_in(queries.take(rows))
         if len(self.day_draws_):
             day = self._days_asked(queries)
-            posterior.meet(prior, day)
-            if drawn is not prior:
+            posterior.meet(asked, day)
+            if drawn is not asked:
                 posterior.meet(drawn, day)
-        return prior, drawn
+        return asked, drawn
 
     def _history(self, queries: Queries) -> Any:
         """(n, n_items) CSR of the rated items of the histories, each row with squares that sum to 1."""
@@ -207,11 +209,11 @@ class AnswersFromDraws(BaseModel[Any]):
         shape = (len(queries), len(self.item_draws_))
         return scaled(sparse.csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape))
 
-    def _prior(self, queries: Queries, history: Any) -> FloatArray:
+    def _prior(self, queries: Queries) -> FloatArray:
         """(n, S, m) float32 what is expected of a user before its ratings are looked at."""
         prior = np.repeat(self.prior_mean_[None], len(queries), axis=0)
         for matrix, draws in (
-            (history, self.implicit_draws_),
+            (self._history(queries), self.implicit_draws_),
             (self._own_attributes(queries), self.attribute_draws_),
         ):
             if len(draws):
@@ -225,15 +227,15 @@ class AnswersFromDraws(BaseModel[Any]):
         known = (queries.users >= 0).astype(np.float32)
         return sparse.diags_array(known).tocsr() @ self.attributes_[np.maximum(queries.users, 0)]
 
-    def _fold_in(self, mean: FloatArray, drawn: FloatArray, queries: Queries, rows: IntArray) -> None:
-        """Replace the prior of the queries ``rows`` by the posterior, its mean and a draw."""
+    def _fold_in(self, queries: Queries) -> tuple[FloatArray, FloatArray]:
+        """(n, S, m) posterior means of the users' vectors given their histories, and a draw of each."""
+        mean = self._prior(queries)
+        drawn = np.empty_like(mean)
         values = history_ratings(queries)
         noises = np.random.default_rng(0).standard_normal(self.prior_mean_.shape)  # the same for everybody
-        days = (
-            self._day_rows(queries.times, len(queries.items))
-            if len(self.day_draws_)
-            else np.zeros(0, np.int64)
-        )
+        days: IntArray = np.zeros(0, dtype=np.int64)
+        if len(self.day_draws_):
+            days = self._day_rows(queries.times, len(queries.items))
         common = (queries.offsets, queries.items, days)
         draws = (self.item_draws_, self.day_draws_, self.prior_precision_)
         middle = (self.levels_[1:] + self.levels_[:-1]) / 2
@@ -241,15 +243,15 @@ class AnswersFromDraws(BaseModel[Any]):
         target = ((values - self.center_) / self.spread_).astype(np.float32)
 
         def block(part: slice) -> None:
-            some = rows[part]
-            both = mean[some], drawn[some]
+            rows = np.arange(part.start, part.stop)
+            both = mean[part], drawn[part]
             if len(self.levels_):
-                posterior.fold_in_ordinal(*both, some, *common, classes, *draws, self.edges_, noises)
+                posterior.fold_in_ordinal(*both, rows, *common, classes, *draws, self.edges_, noises)
             else:
-                posterior.fold_in(*both, some, *common, target, *draws, self.noise_, noises)
-            mean[some], drawn[some] = both
+                posterior.fold_in(*both, rows, *common, target, *draws, self.noise_, noises)
 
-        parallel.run(block, parallel.blocks(len(rows), _FOLD_ROWS))
+        parallel.run(block, parallel.blocks(len(queries), _FOLD_ROWS))
+        return mean, drawn
 
     def _day_rows(self, times: IntArray | None, n: int) -> IntArray:
         """(n,) row of ``day_draws_`` of each moment; the last row, the mean of all, for a day without ratings."""
