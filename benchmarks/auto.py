@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def run(name: str, minutes: float, seed: int, peers: list[str], limit: float, ou
     split = case.make()
     console.print(f"{name}: {split.train!r}, {len(split.queries):,} test users")
     begin = time.perf_counter()
-    found = auto(None, test=split, minutes=minutes, metric=case.metric, seed=seed)
+    found = auto(None, test=split, minutes=minutes, metric=case.metric, seed=seed, watch=_watch)
     took = time.perf_counter() - begin
     assert found.ending.bundle is not None
     console.print(f"auto: {found.ending.winner}, {took:.0f} s of {60 * minutes:.0f} s")
@@ -160,6 +161,22 @@ def run(name: str, minutes: float, seed: int, peers: list[str], limit: float, ou
     (out / f"{name}.json").write_text(json.dumps(result, indent=1, default=str))
     (out / f"{name}.md").write_text(page(found, "bundle"))
     return result
+
+
+class _Quiet:
+    """A monitor that stops nothing."""
+
+    def progress(self, done: int, total: int, **figures: float) -> bool:
+        return False
+
+
+@contextmanager
+def _watch(label: str) -> Iterator[_Quiet]:
+    """Say what runs, and how long it took."""
+    begin = time.perf_counter()
+    console.print(f"  {label}", end=" ")
+    yield _Quiet()
+    console.print(f"{time.perf_counter() - begin:.1f} s")
 
 
 def _asked(fitted: Pipeline, judged: Validation, deadline: Deadline) -> Sample:

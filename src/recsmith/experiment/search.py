@@ -43,6 +43,9 @@ class Search:
 
         Another log, split, metric, space, fallback or seed is another study, which the same file may hold.
         """
+        maximize = self.validation.better > 0
+        if path is None:
+            return Study(self.model, self.space, maximize=maximize, seed=self.seed)
         asked = {
             "model": self.model,
             "validation": self.validation.fingerprint(),
@@ -53,7 +56,7 @@ class Search:
             "seed": self.seed,
         }
         name = f"{self.model} {hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]}"
-        return Study(name, self.space, maximize=self.validation.better > 0, seed=self.seed, path=path)
+        return Study(name, self.space, maximize=maximize, seed=self.seed, path=path)
 
     def run(
         self,

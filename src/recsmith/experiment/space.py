@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from recsmith.config import Search
 from recsmith.data.dataset import Dataset
+from recsmith.data.order import pair_totals
 from recsmith.data.weighting import Weighting
 from recsmith.errors import ParameterError
 from recsmith.evaluation.report import smaller_is_better
@@ -151,8 +152,13 @@ def _applies(mark: Search, data: Dataset, ratings: bool) -> bool:
     if mark.needs == "ratings":
         return data.value is not None
     if mark.needs == "weights":
-        return data.weight is not None or data.matrix("ones").nnz < (1 - _REPEATED) * len(data)
+        return data.weight is not None or _repeats(data) > _REPEATED
     return True
+
+
+def _repeats(data: Dataset) -> float:
+    """Share of the events whose pair was there before."""
+    return float(1 - (1 / pair_totals(data.offsets, data.item, None, data.n_items)).mean())
 
 
 def _dimension(name: str, field: FieldInfo, mark: Search) -> Dimension:

@@ -26,10 +26,14 @@ from recsmith.recommend import Pipeline
 PARTS = 6  #: most models that a blend is made from
 _TESTED = 4  # leaders that are asked on test besides what the blend is made of
 _BLEND_USERS = 4_000
+_FEWEST_USERS = 1_000  # of the test part, who are asked however little time there is
 _MIXED = 1e-8  # seconds for a score of one part of a blend
 _GROWS = 1.3  # a fit on train over one on validation's train part, and so on
 _OVER = 0.08  # of all the time: what the end may take more, rather than give no answer
 _RESERVED = 0.4  # of all the time, at most, for the end
+_ASKING = (
+    0.1  # of all the time: what asking the test part may take of it; of more users a random part is asked
+)
 _WORTH = 1.0  # standard errors by which a blend must be ahead of the best single model
 
 
@@ -76,9 +80,11 @@ def reserve(race: Race, plan_test: Split | None, refit: bool) -> tuple[float, in
         some = leaders[:count]
         fits = sum(one.fit_seconds for one in some)
         asks = sum(one.ask_seconds for one in some)
-        needed = fits * _GROWS * (1 + (_GROWS if refit else 0)) + asks * asked
+        needed = fits * _GROWS * (1 + (_GROWS if refit else 0)) + min(asks * asked, _ASKING * total)
         if count > 1 and blends:
-            needed += fits + asks * blended * 2 + _MIXED * count * items * (asked + blended)
+            needed += (
+                fits + asks * blended * 2 + min(_MIXED * count * items * (asked + blended), _ASKING * total)
+            )
         if floor + 1.2 * needed <= _RESERVED * total or count == 1:
             return floor + 1.2 * needed, count
     return floor, 1
@@ -140,7 +146,7 @@ def judge(
     race: Race, test: Split, count: int, ending: Ending, watch: Watch, kept: float
 ) -> dict[str, Pipeline]:
     """Ask the test part of the winner, the leaders and popular; returns what was fitted, by name."""
-    parts = Validation.of(test, race.metric, seed=race.seed).parts[0]
+    parts = _parts(race, test, count, ending, kept)
     fitted: dict[str, Pipeline] = {}
     samples: dict[str, list[Sample]] = {}
     untested = []
@@ -167,6 +173,19 @@ def judge(
         ending.notes.append(f"There was no time left to ask all of the test part of {', '.join(untested)}.")
     _compare(samples, ending, race)
     return fitted
+
+
+def _parts(race: Race, test: Split, count: int, ending: Ending, kept: float) -> tuple[Split, ...]:
+    """The users of the test part, or as many of them, drawn at random, as there is time to ask."""
+    leaders = race.leaders(count)
+    each = sum(one.ask_seconds for one in leaders) + _MIXED * len(leaders) * test.train.n_items
+    spare = race.clock.left - kept - _GROWS * sum(one.fit_seconds for one in leaders)
+    most = max(int(0.8 * spare / max(each, 1e-9)), _FEWEST_USERS)
+    if most < len(test.queries):
+        ending.notes.append(
+            f"Of {len(test.queries):,} test users {most:,} were asked, drawn at random: time is short."
+        )
+    return Validation.of(test, race.metric, seed=race.seed, most=most).parts[0]
 
 
 def _asked(

@@ -27,9 +27,9 @@ from recsmith.models.registry import MODELS, model_class
 RACED = 3  #: trials of each model in the race: one fit, asked with other half-lives too where there are times
 _ROUNDS = ((6, 1 / 3), (4, 1 / 2), (3, 1.0))  # leaders of a round, and its share of the time left for tuning
 _SLOWEST = 0.2  # of all the time: a fit is needed four times at least
-_LOOK_SHARE = 0.2  # of all the time, for the first looks together
+_LOOK_SHARE = 0.25  # of all the time, for the first look
 _RACE_SHARE = 0.4  # of all the time, until which every model in the race is asked with other half-lives, too
-_LATEST = 0.65  # of all the time, until which a model that was not tried yet gets one fit
+_LATEST = 0.5  # of all the time, until which a model that was not tried yet gets one fit
 _PATIENCE = 0.08  # of all the time: what the defaults of a model may take, however little was expected
 _HOPELESS = 0.5  # of the best figure on the sample: below it a model is not fitted on the whole log
 _NEVER = ("blend",)  # made of the others, in the end
@@ -121,17 +121,23 @@ class Race:
             except (RecsmithError, MissingExtraError) as error:
                 runner.reason = str(error)
 
-    def look(self, sample: Validation, *, measure: bool) -> None:
-        """A first look at every model on a small part of the users: errors and, with ``measure``, speed and promise."""
+    def look(self, small: Validation | None, larger: Validation | None) -> None:
+        """A look at every model on a ``small`` part of the users, for errors, and a ``larger`` one, for speed.
+
+        The first use of a model compiles it: that is over with the small part, and not taken for slowness.
+        """
         with self.watch("first look") as show:
             running = sorted(self.running(), key=lambda one: one.seconds)
             for number, runner in enumerate(running):
-                if self.clock.gone > _LOOK_SHARE * self.clock.seconds:
-                    break
-                self._look(runner, sample, measure)
+                for sample in (small, larger):
+                    if (
+                        sample is not None
+                        and not runner.reason
+                        and self.clock.gone < _LOOK_SHARE * self.clock.seconds
+                    ):
+                        self._look(runner, sample, measure=sample is larger)
                 show.progress(number + 1, len(running))
-        if measure:
-            self._drop_the_hopeless()
+        self._drop_the_hopeless()
 
     def run(self) -> None:
         """The defaults of every model, cheap ones first, each asked with other half-lives, too."""

@@ -116,20 +116,24 @@ def _race(race: Race, made: Plan, way: Splitter, refits: bool) -> None:
     """First look, defaults, parameters."""
     train = race.validation.folds[0].train
     race.enter()
-    second = min(max(len(train) // 5, _SAMPLES[0]), _SAMPLES[1])
-    for events, measured in ((_LOOK, False), (second, True)):
-        if len(train) > 3 * events:
-            try:
-                rest = sample_of_users(train, events, race.seed)
-                sample = Validation.of(way.split(rest)[:1], race.metric, seed=race.seed, most=500)
-            except DataError:
-                continue
-            race.look(sample, measure=measured)
+    larger = min(max(len(train) // 5, _SAMPLES[0]), _SAMPLES[1])
+    race.look(*(_sample(race, way, train, events) for events in (_LOOK, larger)))
     race.clock.ends("first look")
     race.run()
     race.clock.ends("race")
     race.tune(lambda: reserve(race, made.test, refits)[0])
     race.clock.ends("tune")
+
+
+def _sample(race: Race, way: Splitter, train: Dataset, events: int) -> Validation | None:
+    """A validation of a small part of the users; None where the log is not much larger, or that is too little."""
+    if len(train) <= 3 * events:
+        return None
+    try:
+        rest = sample_of_users(train, events, race.seed)
+        return Validation.of(way.split(rest)[:1], race.metric, seed=race.seed, most=500)
+    except DataError:
+        return None
 
 
 def _finish(
