@@ -77,11 +77,10 @@ class UserKNN(NeighborModel[UserKNNConfig]):
         self.weights_ = data.matrix("weight")
         self.columns_ = column_weights(self.weights_, self.config)
         self.mean_length_ = max(float(self.weights_.data.sum(dtype=np.float64)) / data.n_users, 1e-12)
-        queries = data.queries()
-        deviation = np.full(len(data), np.nan) if self.baseline_ is None else self._deviation(queries)
-        self.deviations_ = sparse.csr_array(histories(queries, data.n_items, deviation).T)
+        self.deviations_ = self._deviations(data)
         self.item_mean_ = _item_means(data)
-        rows = self._compared(queries)
+        compares_ratings = self.config.compares_ratings
+        rows = self._compared(data.queries()) if compares_ratings else self._weighted(self.weights_)
         self.lengths_ = row_lengths(rows, self.config)
         self.index_ = sparse.csr_array(rows.T)
         return self
@@ -137,14 +136,24 @@ class UserKNN(NeighborModel[UserKNNConfig]):
     def _compared(self, queries: Queries) -> Matrix:
         """(n, n_items) the rows that are compared."""
         if not self.config.compares_ratings:
-            rows = histories(queries, len(self.columns_))
-            return weighted(rows, self.columns_, self.mean_length_, self.config)
+            return self._weighted(histories(queries, len(self.columns_)))
         values = history_ratings(queries)
         if self.config.similarity == "adjusted_cosine":
             values -= self.item_mean_[queries.items]
         elif self.config.similarity == "pearson_baseline":
             values = self._deviation(queries)
         return histories(queries, len(self.columns_), values)
+
+    def _weighted(self, rows: Matrix) -> Matrix:
+        """Histories with the entries of the chosen weighting."""
+        return weighted(rows, self.columns_, self.mean_length_, self.config)
+
+    def _deviations(self, data: Dataset) -> Matrix:
+        """(n_items, n_users) CSR rating minus baseline; empty for a log without ratings."""
+        if self.baseline_ is None:
+            return sparse.csr_array((data.n_items, data.n_users), dtype=np.float32)
+        queries = data.queries()
+        return sparse.csr_array(histories(queries, data.n_items, self._deviation(queries)).T)
 
     def _deviation(self, queries: Queries) -> FloatArray:
         """(m,) float64 rating of each event minus its baseline."""
