@@ -87,10 +87,39 @@ ROWS = (
         published=figures((0.1829, 0.1520), (0.0671, 0.0559)),
     ),
     Row(
+        "slim", "slim",
+        fixed=both(l1=0.1),
+        grid={"gowalla": {"reg": (50, 100)}, "yelp2018": {"reg": (100, 200)}},
+        published=figures((0.1699, 0.1382), (0.0646, 0.0541)),
+    ),
+    Row(
+        "slim, as published", "slim",
+        fixed={"gowalla": {"reg": 149.3, "l1": 1.5e-4}, "yelp2018": {"reg": 316.6, "l1": 0.0317}},
+        published=figures((0.1699, 0.1382), (0.0646, 0.0541)),
+    ),
+    Row(
+        "sparse-ease", "sparse-ease",
+        grid={"gowalla": {"reg": (50, 80), "dropout": (0.3, 0.5, 0.7)},
+              "yelp2018": {"reg": (100, 200, 300), "dropout": (0.3, 0.5, 0.7)}},
+        published=figures((0.1765, 0.1467), (0.0657, 0.0552)),
+    ),
+    Row(
+        "sparse-ease, as published", "sparse-ease",
+        fixed={"gowalla": {"reg": 80, "dropout": 0, "neighbors": 400},
+               "yelp2018": {"reg": 300, "dropout": 0, "neighbors": 400}},
+        published=figures((0.1765, 0.1467), (0.0657, 0.0552)),
+    ),
+    Row(
         "ials", "ials",
         fixed=both(embedding_size=128),
         grid=both(alpha=(10, 40), reg=(10, 100)),
         published={"gowalla": (0.1628, 0.1367)},
+    ),
+    Row(
+        "bpr", "bpr",
+        fixed={"gowalla": {"epochs": 100}, "yelp2018": {"epochs": 60}},
+        grid={"gowalla": {"reg": (0.005, 0.007)}, "yelp2018": {"reg": (0.005, 0.008)}},
+        published=figures((0.1627, 0.1378), (0.0549, 0.0445)),
     ),
     Row(
         "gf-cf", "gf-cf",
@@ -107,6 +136,8 @@ ROWS = (
     ),
     Row(
         "graph-filter", "graph-filter",
+        fixed={"gowalla": {"rank": 448, "input_exponent": 0.25, "output_exponent": 0.3},
+               "yelp2018": {"rank": 448, "input_exponent": 0.2, "output_exponent": 0.15}},
         grid=both(sharpen_time=(1.4, 1.7)),
         published=figures((0.1920, 0.1597), (0.0720, 0.0593)),
     ),

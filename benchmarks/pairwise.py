@@ -26,7 +26,7 @@ METRIC = "ndcg@10"
 console = Console(width=140)
 
 #: What both are drawn from, evenly on a logarithmic scale.
-SPACE = {"embedding_size": (16, 128), "epochs": (20, 120), "learning_rate": (0.02, 0.3), "reg": (0.01, 0.2)}
+SPACE = {"embedding_size": (32, 128), "epochs": (20, 80), "learning_rate": (0.02, 0.2), "reg": (0.01, 0.2)}
 WHOLE = ("embedding_size", "epochs")
 
 
@@ -47,7 +47,7 @@ def report(model: str, parameters: dict[str, Any], split: Split) -> Report:
 def main() -> None:
     """Search, choose, compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--out", type=Path, default=Path("runs") / "pairwise.json")
     options = parser.parse_args()
     split = parse("random:seed=0").split(rs.load("ml-100k", keep_catalogue=False))[0]

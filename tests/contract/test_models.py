@@ -83,7 +83,7 @@ def test_unfitted_says_so(name, checkerboard):
 def test_checkerboard_is_solved(name, checkerboard):
     fitted = Pipeline(model=create(name)).fit(checkerboard)
     for queries in (checkerboard.queries(), unknown(checkerboard.queries())):
-        if name == "biased-mf":  # it predicts ratings, and an unseen item's rating says little of its colour
+        if name in {"biased-mf", "svdpp", "timesvd", "bayesian-mf"}:  # an unseen item's rating says little of its colour
             continue
         lists = fitted.recommend(queries, 2)
         colour = np.array([int(i[1:]) % 2 for i in checkerboard.items.ids])

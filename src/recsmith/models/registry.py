@@ -38,6 +38,7 @@ MODELS: dict[str, Entry] = {
     "graph-filter": Entry("recsmith.models.graph.graph_filter:GraphFilter"),
     "biased-mf": Entry("recsmith.models.factorization.sgd:BiasedMF"),
     "svdpp": Entry("recsmith.models.factorization.svdpp:SVDpp"),
+    "timesvd": Entry("recsmith.models.factorization.timesvd:TimeSVD"),
     "bayesian-mf": Entry("recsmith.models.factorization.bayesian:BayesianMF"),
     "blend": Entry("recsmith.models.blend:Blend"),
 }

@@ -47,7 +47,7 @@ class BPR(Pairwise[BPRConfig]):
         members: IntArray,
         factors: Factors,
         steps: FloatArray,
-        seed: int,
+        seed: np.uint64,
         *,
         teach_items: bool,
     ) -> int:

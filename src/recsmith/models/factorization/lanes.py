@@ -52,14 +52,14 @@ class Lanes:
     ) -> float:
         """``learn(users in random order, a lane's copies of shared)`` in every lane; then ``shared`` is their mean.
 
-        The mean of an item's row is weighted by the lane's share of its ratings; an item without any stays as it is.
+        An item's row of ``shared`` is weighted by the lane's share of its ratings; that of an item without any is 0.
         Returns the sum of what ``learn`` returned.
         """
         orders = [rng.permutation(users) for users in self.users]
         if len(orders) == 1:
             return learn(orders[0], shared)
         copies = [[array.copy() for array in shared] for _ in orders]
-        total = sum(parallel.run(lambda lane: learn(orders[lane], copies[lane]), range(len(orders))))
+        total = sum(parallel.run(lambda lane: learn(orders[lane], copies[lane]), range(len(orders))), 0.0)
         for k, array in enumerate(shared):
             flat = array.reshape(len(array), -1)
             parts = [lane[k].reshape(flat.shape) for lane in copies]
@@ -74,7 +74,7 @@ class Lanes:
 
 @njit(cache=True, nogil=True)
 def _add(total, part, share, first, start, stop):  # type: ignore[no-untyped-def]
-    """``total[i]`` is, or gains, ``share[i] part[i]``; a row without any share comes with the first lane."""
+    """``total[i]`` is, or where this is not the first lane gains, ``share[i] part[i]``."""
     for i in range(start, stop):
         for f in range(total.shape[1]):
             total[i, f] = share[i] * part[i, f] + (np.float32(0) if first else total[i, f])

@@ -76,9 +76,9 @@ class Factors:
 class Pairwise(BaseModel[C]):
     """Fit and score of a factorization by pairs; a subclass says what a piece of the pairs teaches.
 
-    The passes learn users and items together. Then the users are learned once more with the items fixed, which is also how
-    any history is folded in: on Gowalla that is more accurate than the vectors of the passes, and a new user with
-    the history of a known one gets his vector.
+    The passes learn users and items together. Then the users are learned once more with the items fixed, which is
+    also how any history is folded in: on Gowalla that is more accurate than the vectors of the passes, and a new
+    user with the history of a known one gets his vector.
     """
 
     learned: ClassVar[tuple[str, ...]] = ("user_factors_", "item_factors_", "item_bias_", "mean_weight_")
@@ -95,7 +95,7 @@ class Pairwise(BaseModel[C]):
         members: IntArray,
         factors: Factors,
         steps: FloatArray,
-        seed: int,
+        seed: np.uint64,
         *,
         teach_items: bool,
     ) -> int:
@@ -117,7 +117,9 @@ class Pairwise(BaseModel[C]):
         c, rng = self.config, generator(rng)
         table = data.matrix("weight")
         if not table.nnz or not table.data.any():
-            raise DataError(f"{data.name} has no event that counts. {type(self).__name__} needs at least one.")
+            raise DataError(
+                f"{data.name} has no event that counts. {type(self).__name__} needs at least one."
+            )
         self.mean_weight_ = float(table.data.mean(dtype=np.float64))
         known = np.bincount(table.indices, minlength=data.n_items) > 0
         grid = max(1, min(strata.grid_size(table.nnz), int(known.sum()) // _PART_ITEMS))
@@ -236,7 +238,7 @@ class Pairwise(BaseModel[C]):
 
 def _capped(weight: FloatArray, mean: float) -> FloatArray:
     """Weights as multiples of the mean: a single heavy pair must not make the descent unstable."""
-    return np.minimum(weight / mean, _MOST_WEIGHT).astype(np.float32)
+    return np.asarray(np.minimum(weight / mean, _MOST_WEIGHT), dtype=np.float32)
 
 
 def _shuffled(table: Matrix, mean: float, rng: np.random.Generator) -> Pairs:

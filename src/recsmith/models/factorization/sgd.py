@@ -9,7 +9,7 @@ Parallel in strata (``strata.py``): the result is the same for any number of thr
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -53,7 +53,14 @@ class BiasedMF(BaseModel[BiasedMFConfig]):
     """
 
     config_class = BiasedMFConfig
-    learned = ("mean_", "user_bias_", "item_bias_", "user_factors_", "item_factors_", "scale_")
+    learned: ClassVar[tuple[str, ...]] = (
+        "mean_",
+        "user_bias_",
+        "item_bias_",
+        "user_factors_",
+        "item_factors_",
+        "scale_",
+    )
     mean_: float  #: mean rating of the log
     user_bias_: FloatArray  #: (n_users,) float32
     item_bias_: FloatArray  #: (n_items,) float32, 0 for an item without ratings

@@ -9,8 +9,9 @@ the user's ratings, and what it moved by is handed on to the ``y_j`` afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Self
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -48,12 +49,12 @@ class SVDpp(BiasedMF):
     """SVD++.
 
     A user of the log with the history of the log answers with the trained vector. Of any other history the sum of
-    the ``y_j`` is taken as it is, and the rest of the user's vector and his bias are the ridge regression that minimizes
-    the same loss.
+    the ``y_j`` is taken as it is, and the rest of the user's vector and his bias are the ridge regression that
+    minimizes the same loss.
     """
 
     config_class = SVDppConfig
-    learned = (*BiasedMF.learned, "implicit_factors_")
+    learned: ClassVar[tuple[str, ...]] = (*BiasedMF.learned, "implicit_factors_")
     config: SVDppConfig
     implicit_factors_: FloatArray  #: (n_items, embedding_size) float32 y, 0 for an item without ratings
 
@@ -68,32 +69,19 @@ class SVDpp(BiasedMF):
             Where the log has no ratings.
         """
         c, rng, data = self.config, generator(rng), rated(data)
-        d, value = c.embedding_size, data.ratings()
+        value = data.ratings()
         self.scale_ = rating_scale(data)
         self.mean_ = float(value.mean(dtype=np.float64))
-        p, q, y = (
-            rng.standard_normal((n, d), dtype=np.float32) * np.float32(c.init_std)
-            for n in (data.n_users, data.n_items, data.n_items)
-        )
-        unrated = data.item_counts() == 0
-        q[unrated], y[unrated] = 0, 0
+        p, q, y = self._vectors(data, rng)
         user_bias, item_bias = (np.zeros(n, dtype=np.float32) for n in (data.n_users, data.n_items))
-        order = rng.permutation(len(data))
-        order = order[np.argsort(data.user[order], kind="stable")]  # by user, in random order
-        item, rest = data.item[order], value[order] - np.float32(self.mean_)
+        order = by_user(data, rng)
+        events = (data.offsets, data.item[order], value[order] - np.float32(self.mean_))
         regs = np.array([c.reg, c.reg_implicit, c.reg_bias], dtype=np.float32)
-        lanes = Lanes.of(data)
-        for epoch in range(c.epochs):
-            step = np.float32(c.learning_rate * (1 - epoch / c.epochs))
 
-            def learn(users: IntArray, shared: Sequence[FloatArray], step: np.float32 = step) -> float:
-                return float(_descend(users, data.offsets, item, rest, p, user_bias, *shared, step, regs))
+        def learn(users: IntArray, shared: Sequence[FloatArray], step: np.float32) -> float:
+            return float(_descend(users, *events, p, user_bias, *shared, step, regs))
 
-            squares = lanes.run(learn, (q, y, item_bias), rng)
-            if monitor is not None and monitor.progress(
-                epoch + 1, c.epochs, rmse=(squares / len(data)) ** 0.5
-            ):
-                break
+        self._passes(data, learn, (q, y, item_bias), rng, monitor)
         self.implicit_factors_, self.item_factors_, self.item_bias_ = y, q, item_bias
         self.user_factors_ = p + self._implicit(data.offsets, data.item)
         self.user_bias_ = user_bias
@@ -103,7 +91,35 @@ class SVDpp(BiasedMF):
         """A few operations per rating, pass and dimension, and one more vector of an item."""
         d = self.config.embedding_size
         vectors = 4.0 * (d + 1) * (shape.n_users + 18 * shape.n_items)
-        return Cost(gather=6.0 * d * self.config.epochs * shape.n_events, bytes=vectors + 40.0 * shape.n_events)
+        return Cost(
+            gather=6.0 * d * self.config.epochs * shape.n_events, bytes=vectors + 40.0 * shape.n_events
+        )
+
+    def _vectors(self, data: Dataset, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Random p, q and y to start from; 0 for an item without ratings."""
+        d, scale = self.config.embedding_size, np.float32(self.config.init_std)
+        sizes = (data.n_users, data.n_items, data.n_items)
+        p, q, y = (rng.standard_normal((n, d), dtype=np.float32) * scale for n in sizes)
+        unrated = data.item_counts() == 0
+        q[unrated], y[unrated] = 0, 0
+        return p, q, y
+
+    def _passes(
+        self,
+        data: Dataset,
+        learn: Callable[..., float],
+        shared: Sequence[FloatArray],
+        rng: np.random.Generator,
+        monitor: Monitor | None,
+    ) -> None:
+        """All passes: ``learn(users, a lane's copies of shared, step)`` in lanes, which returns squared errors."""
+        c, lanes = self.config, Lanes.of(data)
+        for epoch in range(c.epochs):
+            step = np.float32(c.learning_rate * (1 - epoch / c.epochs))
+            squares = lanes.run(partial(learn, step=step), shared, rng)
+            rmse = (squares / len(data)) ** 0.5
+            if monitor is not None and monitor.progress(epoch + 1, c.epochs, rmse=rmse):
+                break
 
     def _fold_in(self, out: FloatArray, queries: Queries, rows: IntArray) -> None:
         """Fill ``out[rows]``: what the items of the histories say, and the ridge regression of the rest."""
@@ -123,6 +139,12 @@ class SVDpp(BiasedMF):
         return out
 
 
+def by_user(data: Dataset, rng: np.random.Generator) -> IntArray:
+    """(m,) the events user by user, those of a user in random order."""
+    order = rng.permutation(len(data))
+    return order[np.argsort(data.user[order], kind="stable")]
+
+
 @njit(cache=True, nogil=True)
 def _sums(out, offsets, items, y, start, stop):  # type: ignore[no-untyped-def]
     for r in range(start, stop):
@@ -132,6 +154,28 @@ def _sums(out, offsets, items, y, start, stop):  # type: ignore[no-untyped-def]
                 out[r, f] += y[items[e], f]
         if n:
             out[r] /= np.sqrt(np.float32(n))
+
+
+@njit(cache=True, nogil=True)
+def sum_implicit(z, item, y, start, stop, root):  # type: ignore[no-untyped-def]
+    """``z`` is ``root`` times the sum of the ``y`` of the items ``start:stop``."""
+    z[:] = 0
+    for e in range(start, stop):
+        yj = y[item[e]]
+        for f in range(len(z)):
+            z[f] += yj[f]
+    for f in range(len(z)):
+        z[f] *= root
+
+
+@njit(cache=True, nogil=True)
+def hand_on(z, began, item, y, start, stop, root, decay):  # type: ignore[no-untyped-def]
+    """Move each ``y`` so that their sum moves as ``z`` has since ``began``, and shrink it once for each rating."""
+    shrink = (np.float32(1) - decay) ** np.float32(stop - start)
+    for e in range(start, stop):
+        yj = y[item[e]]
+        for f in range(len(z)):
+            yj[f] = shrink * yj[f] + root * (z[f] - began[f])
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
@@ -144,14 +188,8 @@ def _descend(users, offsets, item, rest, p, user_bias, q, y, item_bias, step, re
     for u in users:
         start, stop = offsets[u], offsets[u + 1]
         root = np.float32(1) / np.sqrt(np.float32(stop - start))
-        z[:] = 0
-        for e in range(start, stop):
-            yj = y[item[e]]
-            for f in range(d):
-                z[f] += yj[f]
-        for f in range(d):
-            z[f] *= root
-            began[f] = z[f]
+        sum_implicit(z, item, y, start, stop, root)
+        began[:] = z
         pu = p[u]
         for e in range(start, stop):
             i = item[e]
@@ -169,11 +207,5 @@ def _descend(users, offsets, item, rest, p, user_bias, q, y, item_bias, step, re
                 pu[f] = keep * a + pull * b
                 qi[f] = keep * b + pull * (a + c)
                 z[f] = c + pull * b
-        shrink = (np.float32(1) - step * regs[1]) ** np.float32(stop - start)
-        for f in range(d):
-            z[f] = root * (z[f] - began[f])
-        for e in range(start, stop):
-            yj = y[item[e]]
-            for f in range(d):
-                yj[f] = shrink * yj[f] + z[f]
+        hand_on(z, began, item, y, start, stop, root, step * regs[1])
     return squares

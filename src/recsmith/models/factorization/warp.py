@@ -22,13 +22,13 @@ from recsmith.types import Cost, FloatArray, IntArray, Shape
 class WARPConfig(PairwiseConfig):
     """Parameters of WARP."""
 
-    embedding_size: Annotated[int, Search(16, 256, log=True)] = Field(default=64, ge=1)
+    embedding_size: Annotated[int, Search(16, 256, log=True)] = Field(default=128, ge=1)
     """Length of a user or item vector, >= 1."""
-    epochs: Annotated[int, Search(10, 100, log=True)] = Field(default=30, ge=1)
+    epochs: Annotated[int, Search(10, 100, log=True)] = Field(default=50, ge=1)
     """Passes over the pairs, >= 1."""
-    learning_rate: Annotated[float, Search(0.02, 0.5, log=True)] = Field(default=0.1, gt=0)
+    learning_rate: Annotated[float, Search(0.01, 0.2, log=True)] = Field(default=0.04, gt=0)
     """Step of the first pass, > 0; it falls to 0 in a straight line."""
-    reg: Annotated[float, Search(0.001, 0.05, log=True)] = Field(default=0.01, ge=0)
+    reg: Annotated[float, Search(0.005, 0.3, log=True)] = Field(default=0.1, ge=0)
     """L2 penalty on the vectors and the item bias, for each pair that is taught, >= 0."""
     item_bias: Annotated[bool, Search()] = False
     """Whether an item has a bias beside its vector."""
@@ -50,7 +50,7 @@ class WARP(Pairwise[WARPConfig]):
         members: IntArray,
         factors: Factors,
         steps: FloatArray,
-        seed: int,
+        seed: np.uint64,
         *,
         teach_items: bool,
     ) -> int:
@@ -77,7 +77,7 @@ def rank_losses(n_items: int, max_trials: int) -> FloatArray:
     """
     harmonic = np.cumsum(1.0 / np.arange(1, max(n_items, 2)))
     rank = np.maximum((n_items - 1) // np.arange(1, max_trials + 1), 1)
-    return (harmonic[rank - 1] / harmonic[-1]).astype(np.float32)
+    return np.asarray(harmonic[rank - 1] / harmonic[-1], dtype=np.float32)
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
