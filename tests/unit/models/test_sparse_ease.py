@@ -24,15 +24,29 @@ def log():
 
 @pytest.mark.parametrize("reg", [2.0, 100.0])
 def test_with_all_items_it_is_ease(log, reg):
-    sparse_one = SparseEASE(reg=reg, neighbors=log.n_items, **EXACT).fit(log)
+    sparse_one = SparseEASE(reg=reg, dropout=0, neighbors=log.n_items, **EXACT).fit(log)
     dense_one = EASE(reg=reg).fit(log)
     np.testing.assert_allclose(sparse_one.weights_.toarray(), dense_one.weights_, atol=1e-6)
     np.testing.assert_allclose(sparse_one.score(log.queries()), dense_one.score(log.queries()), atol=1e-4)
 
 
+@pytest.mark.parametrize("dropout", [0.2, 0.7])
+def test_dropout_is_a_penalty_by_popularity(log, dropout):
+    """With all items it is EASE with a diagonal penalty, as a dense inverse."""
+    model = SparseEASE(reg=5, dropout=dropout, neighbors=log.n_items, **EXACT).fit(log)
+    x = log.matrix().toarray().astype(np.float64)
+    gram = x.T @ x
+    penalty = 5 + dropout / (1 - dropout) * gram.diagonal()
+    # A column's own penalty falls out of the regression: the zero diagonal takes its place.
+    p = np.linalg.inv(gram + np.diag(penalty))
+    wanted = -p / p.diagonal()
+    np.fill_diagonal(wanted, 0)
+    np.testing.assert_allclose(model.weights_.toarray(), wanted, atol=1e-6)
+
+
 def test_each_item_is_a_ridge_regression_on_its_neighbours(log):
     k, reg = 8, 5.0
-    weights = SparseEASE(reg=reg, neighbors=k, **EXACT).fit(log).weights_.toarray()
+    weights = SparseEASE(reg=reg, dropout=0, neighbors=k, **EXACT).fit(log).weights_.toarray()
     x = log.matrix().toarray().astype(np.float64)
     gram = x.T @ x
     length = np.sqrt(gram.diagonal())
@@ -48,7 +62,7 @@ def test_each_item_is_a_ridge_regression_on_its_neighbours(log):
 def test_more_neighbours_come_closer_to_ease(log):
     dense_one = EASE(reg=10).fit(log).weights_
     errors = [
-        np.abs(SparseEASE(reg=10, neighbors=k, **EXACT).fit(log).weights_.toarray() - dense_one).sum()
+        np.abs(SparseEASE(reg=10, dropout=0, neighbors=k, **EXACT).fit(log).weights_.toarray() - dense_one).sum()
         for k in (5, 30, 90)
     ]
     assert errors[0] > errors[1] > errors[2]
@@ -58,13 +72,13 @@ def test_weights_may_be_negative():
     """Nobody takes both 'x' and 'y', and all of them take 'z'."""
     data = build([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4], ["x", "z", "x", "z", "y", "z", "y", "z", "x", "y", "z"])
     x, y = data.items.index(["x", "y"])
-    assert SparseEASE(reg=0.1).fit(data).weights_[x, y] < 0
+    assert SparseEASE(reg=0.1, dropout=0).fit(data).weights_[x, y] < 0
 
 
 def test_disconnected_parts_and_rows_and_columns_without_events():
     data = build([0, 0, 1, 1, 2, 3], ["a", "b", "c", "d", "alone", "gone"])
     part = data.take(np.flatnonzero(data.user < 3))
-    model = SparseEASE(reg=0.1, neighbors=2).fit(part)
+    model = SparseEASE(reg=0.1, dropout=0, neighbors=2).fit(part)
     scores = model.score(part.queries())
     a, b, c, d, alone, gone = data.items.index(["a", "b", "c", "d", "alone", "gone"])
     np.testing.assert_allclose(model.weights_[a, b], 1 / 1.1, rtol=1e-4)
@@ -84,7 +98,7 @@ def test_threads_do_not_change_a_digit(log):
     np.testing.assert_array_equal(found[0].data, found[1].data)
 
 
-@pytest.mark.parametrize("wrong", [{"reg": 0}, {"neighbors": 0}, {"tolerance": 1}])
+@pytest.mark.parametrize("wrong", [{"reg": 0}, {"neighbors": 0}, {"dropout": 1}, {"tolerance": 1}])
 def test_parameters_out_of_range(wrong):
     with pytest.raises(ParameterError, match=f"'{next(iter(wrong))}' parameter of SparseEASE"):
         SparseEASE(**wrong)

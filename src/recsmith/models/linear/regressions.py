@@ -2,7 +2,7 @@
 
 For each item j, over w with w[j] = 0::
 
-    minimize  1/2 |x_j - X w|^2 + reg / 2 |w|^2 + l1 |w|_1
+    minimize  1/2 |x_j - X w|^2 + 1/2 sum_i (reg + dropout / (1 - dropout) |x_i|^2) w[i]^2 + l1 |w|_1
 
 J. Friedman et al., "Regularization Paths for Generalized Linear Models via Coordinate Descent", JSS 2010, section 2:
 each step solves for one weight, and the residual ``x_j - X w`` follows. Steps cost the events of one item, and no
@@ -37,6 +37,7 @@ class Regressions:
     """What is asked of the regressions."""
 
     reg: float  #: L2 penalty, >= 0
+    dropout: float = 0.0  #: 0 <= dropout < 1: the L2 penalty that dropping so large a share of X would be, on average
     l1: float = 0.0  #: L1 penalty, >= 0
     non_negative: bool = False  #: whether weights must be >= 0
     candidates: int | None = None  #: only the items of the largest cosine may have a weight; None: all may
@@ -54,7 +55,8 @@ class Regressions:
         squares = np.bincount(x.indices, weights=x.data.astype(np.float64) ** 2, minlength=n)
         allowed = self._allowed(x, columns)
         room = min(self.kept or n, self.candidates or n, n)
-        how = (self.reg, self.l1, self.non_negative, self.epochs, self.tolerance, room)
+        penalty = self.reg + self.dropout / (1 - self.dropout) * squares
+        how = (penalty, self.l1, self.non_negative, self.epochs, self.tolerance, room)
 
         def block(rows: slice) -> tuple[IntArray, IntArray, FloatArray]:
             found: tuple[IntArray, IntArray, FloatArray] = _regress(
@@ -100,7 +102,7 @@ class Regressions:
 @njit(cache=True, nogil=True)
 def _regress(  # type: ignore[no-untyped-def]
     indptr, items, data, t_indptr, t_users, t_data, squares, a_indptr, a_items,
-    reg, l1, non_negative, epochs, tolerance, k, start, stop,
+    penalty, l1, non_negative, epochs, tolerance, k, start, stop,
 ):  # fmt: skip
     """The regressions of items ``start:stop``: (counts (b,), ids (m,), weights (m,)), sorted by id."""
     n = len(squares)
@@ -124,7 +126,7 @@ def _regress(  # type: ignore[no-untyped-def]
             m = _others(j, squares, candidates)
         _descend(
             t_indptr, t_users, t_data, squares, residual, w, candidates, m, active,
-            reg, l1, non_negative, epochs, tolerance,
+            penalty, l1, non_negative, epochs, tolerance,
         )  # fmt: skip
         for p in range(t_indptr[j], t_indptr[j + 1]):
             residual[t_users[p]] = 0.0
@@ -178,7 +180,7 @@ def _others(j, squares, candidates):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _descend(  # type: ignore[no-untyped-def]
     t_indptr, t_users, t_data, squares, residual, w, candidates, m, active,
-    reg, l1, non_negative, epochs, tolerance,
+    penalty, l1, non_negative, epochs, tolerance,
 ):  # fmt: skip
     """Coordinate descent from w = 0; ``residual`` follows."""
     all_of_them, n_active = True, 0
@@ -189,7 +191,7 @@ def _descend(  # type: ignore[no-untyped-def]
             before, product = w[i], 0.0
             for p in range(t_indptr[i], t_indptr[i + 1]):
                 product += residual[t_users[p]] * t_data[p]
-            after = _shrunk(product + squares[i] * before, l1, non_negative) / (squares[i] + reg)
+            after = _shrunk(product + squares[i] * before, l1, non_negative) / (squares[i] + penalty[i])
             if after != before:
                 w[i] = after
                 for p in range(t_indptr[i], t_indptr[i + 1]):
