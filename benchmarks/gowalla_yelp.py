@@ -116,6 +116,12 @@ ROWS = (
         published={"gowalla": (0.1628, 0.1367)},
     ),
     Row(
+        "bpr", "bpr",
+        fixed={"gowalla": {"epochs": 100}, "yelp2018": {"epochs": 60}},
+        grid={"gowalla": {"reg": (0.005, 0.007)}, "yelp2018": {"reg": (0.005, 0.008)}},
+        published=figures((0.1627, 0.1378), (0.0549, 0.0445)),
+    ),
+    Row(
         "gf-cf", "gf-cf",
         grid=both(ideal_weight=(0.2, 0.3, 0.4)),
         published=figures((0.1849, 0.1518), (0.0697, 0.0571)),
@@ -130,6 +136,8 @@ ROWS = (
     ),
     Row(
         "graph-filter", "graph-filter",
+        fixed={"gowalla": {"rank": 448, "input_exponent": 0.25, "output_exponent": 0.3},
+               "yelp2018": {"rank": 448, "input_exponent": 0.2, "output_exponent": 0.15}},
         grid=both(sharpen_time=(1.4, 1.7)),
         published=figures((0.1920, 0.1597), (0.0720, 0.0593)),
     ),
