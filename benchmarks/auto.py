@@ -132,6 +132,8 @@ def run(name: str, minutes: float, seed: int, peers: list[str], limit: float, ou
     took = time.perf_counter() - begin
     assert found.ending.bundle is not None
     console.print(f"auto: {found.ending.winner}, {took:.0f} s of {60 * minutes:.0f} s")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.md").write_text(page(found, "bundle"))
     judged = Validation.of(split, case.metric, seed=seed)
     rows: dict[str, Sample] = {}
     errors: dict[str, str] = {}
@@ -157,9 +159,7 @@ def run(name: str, minutes: float, seed: int, peers: list[str], limit: float, ou
         **_compared(rows),
         "errors": errors,
     }
-    out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(result, indent=1, default=str))
-    (out / f"{name}.md").write_text(page(found, "bundle"))
     return result
 
 

@@ -84,3 +84,13 @@ def test_dry_run_tells_of_every_model(cli, log):
     done = cli("auto", "--data", log, "--dry-run", "--json")
     assert done.status == 0, done.err
     assert "fit ease" in done.out
+
+
+def test_a_stop_leaves_nothing_half_written(cli, log, tmp_path, monkeypatch):
+    def stops(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(race.Race, "tune", stops)
+    done = cli("auto", "--data", log, "--minutes", 0.1, "--out", tmp_path / "a")
+    assert (done.status, "Stopped" in done.err) == (130, True)
+    assert not (tmp_path / "a").exists()
