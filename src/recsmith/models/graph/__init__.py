@@ -1,0 +1,1 @@
+"""Models that walk or filter the graph of users and items."""
