@@ -92,12 +92,12 @@ class SpectralModel(BaseModel[F]):
         users, items = self.normalization()
         graph = normalized(log, users, items)
         self.degrees_ = np.asarray(log.sum(axis=0, dtype=np.float64))
-        vectors = np.zeros((data.n_items, 0), dtype=np.float32)
-        scale = 1.0
-        if self.config.rank or (users, items) != (0.5, 0.5):
-            values, vectors = leading(graph, max(self.config.rank, 1), generator(rng), monitor)
+        rank = self.config.rank if self.config.ideal_weight else 0
+        vectors, scale = np.zeros((data.n_items, 0), dtype=np.float32), 1.0
+        if rank or (users, items) != (0.5, 0.5):
+            values, vectors = leading(graph, max(rank, 1), generator(rng), monitor)
             scale = float(values[0]) if len(values) else 1.0
-        self.vectors_ = np.ascontiguousarray(vectors[:, : self.config.rank])
+        self.vectors_ = np.ascontiguousarray(vectors[:, :rank])
         self.by_user_, self.by_item_ = graph.by_user, graph.by_item
         for matrix in (self.by_user_, self.by_item_):
             matrix.data /= np.float32(np.sqrt(scale))  # the largest eigenvalue of S is 1

@@ -1,10 +1,11 @@
 """GraphFilter: a sharpened spectral filter with the exponents of the degrees free.
 
-``score = D^output_exponent (S exp(-t S) + w V V') D^-input_exponent x`` with the Taylor polynomial for the exponential.
-On one pair of exponents stand the blur of GF-CF (0 and 0: popular items gain) and the ideal low pass (1/2 and 1/2: the
-random walk). BSPM adds the two; here both parts share one pair between them, as in C. Kim et al., "Graph Spectral
-Filtering with Chebyshev Interpolation for Recommendation", SIGIR 2025, but with an exponent each for what enters and
-what leaves.
+``score = D^output_exponent (S exp(-t S) + w V V') D^-input_exponent x`` with the Taylor polynomial for the exponential,
+``S = R'R`` of ``R = D_u^-user_exponent X D_i^-item_exponent``, scaled to the largest eigenvalue 1, and V its leading
+eigenvectors. GF-CF and BSPM filter between degrees to the power 0 and add a low pass between degrees to the power 1/2;
+here all parts share one pair, as in C. Kim et al., "Graph Spectral Filtering with Chebyshev Interpolation for
+Recommendation", SIGIR 2025, but what enters and what leaves have an exponent each. That the normalization itself should
+be free is from S. Peng et al., "How Powerful is Graph Filtering for Recommendation?", KDD 2024.
 """
 
 from __future__ import annotations
@@ -19,21 +20,25 @@ from recsmith.models.graph.filter import FilterConfig, Response, SpectralModel, 
 
 
 class GraphFilterConfig(FilterConfig):
-    """Parameters of GraphFilter."""
+    """Parameters of GraphFilter.
 
-    rank: Annotated[int, Search(32, 1024, log=True)] = Field(default=448, ge=0)
-    ideal_weight: Annotated[float, Search(0.0, 0.5)] = Field(default=0.1, ge=0)
+    Chosen on validation data of Gowalla: ``rank=448, input_exponent=0.25, output_exponent=0.3``; of Yelp2018:
+    ``rank=448, input_exponent=0.2, output_exponent=0.15``.
+    """
+
+    rank: Annotated[int, Search(32, 1024, log=True)] = Field(default=128, ge=0)
+    ideal_weight: Annotated[float, Search(0.0, 0.3)] = Field(default=0.05, ge=0)
     sharpen_time: Annotated[float, Search(0.0, 3.0)] = Field(default=1.7, ge=0, le=10)
     """t of ``S exp(-t S)``: how much is taken back of what is in the largest eigenvectors, 0 to 10."""
     sharpen_order: int = Field(default=4, ge=1, le=8)
     """Degree of the Taylor polynomial, 1 to 8: as many more products with the log for each query."""
-    input_exponent: Annotated[float, Search(-0.25, 0.75)] = Field(default=0.15, ge=-2, le=2)
+    input_exponent: Annotated[float, Search(0.0, 0.5)] = Field(default=0.2, ge=-2, le=2)
     """Degrees to this power divide the history: larger listens less to popular items."""
-    output_exponent: Annotated[float, Search(-0.25, 0.75)] = Field(default=0.4, ge=-2, le=2)
+    output_exponent: Annotated[float, Search(0.0, 0.5)] = Field(default=0.25, ge=-2, le=2)
     """Degrees to this power multiply the scores: larger recommends more popular items."""
-    user_exponent: Annotated[float, Search(0.25, 0.75)] = Field(default=0.5, ge=0, le=1)
+    user_exponent: Annotated[float, Search(0.1, 0.6)] = Field(default=0.3, ge=0, le=1)
     """Degrees of the users to this power divide the log, 0 to 1: larger listens less to busy users."""
-    item_exponent: Annotated[float, Search(0.25, 0.75)] = Field(default=0.5, ge=0, le=1)
+    item_exponent: Annotated[float, Search(0.25, 0.6)] = Field(default=0.4, ge=0, le=1)
     """Degrees of the items to this power divide the log, 0 to 1: larger lets less pass through popular items."""
 
 
