@@ -1,9 +1,10 @@
 """What ``recsmith auto`` finds on seven public logs, beside every model of the registry and the peers' defaults.
 
-``python benchmarks/auto.py ml-100k --minutes 10`` runs one log, ``all`` every one; each writes ``runs/auto/NAME.json``.
-``--minutes`` is all that auto gets: race, tuning, blend and its own test. The models of the registry with their
-defaults, and the peers with theirs, are judged afterwards on the same test part; ``--peers none`` leaves peers out.
-Data sets are found through RECSMITH_EXTRA_DATA. A peer's environment is made where it is missing.
+``python benchmarks/auto.py ml-100k --minutes 10`` runs one log, ``all`` every one; each writes ``runs/auto/NAME.json``
+and the page ``NAME.md``. ``--minutes`` is all that auto gets: race, tuning, blend and its own test. The models of the
+registry with their defaults, and the peers with theirs, are judged afterwards on the same test part. ``--only auto``,
+``--only peers`` and ``--only table`` do a part of it. Data sets are found through RECSMITH_EXTRA_DATA; a peer's
+environment is made where it is missing.
 """
 
 from __future__ import annotations
@@ -122,44 +123,101 @@ CASES = {
 }
 
 
-def run(name: str, minutes: float, seed: int, peers: list[str], limit: float, out: Path) -> dict[str, Any]:
-    """One log: auto, then everything that it is compared with."""
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked to do."""
+
+    minutes: float
+    seed: int
+    peers: list[str]
+    limit: float  #: seconds for each of the others
+    out: Path
+
+
+def run(name: str, options: Options) -> None:
+    """``auto`` on one log, then every model of the registry with its defaults, and the leaders as tuned."""
     case = CASES[name]
     split = case.make()
     console.print(f"{name}: {split.train!r}, {len(split.queries):,} test users")
     begin = time.perf_counter()
-    found = auto(None, test=split, minutes=minutes, metric=case.metric, seed=seed, watch=_watch)
+    found = auto(
+        None, test=split, minutes=options.minutes, metric=case.metric, seed=options.seed, watch=_watch
+    )
     took = time.perf_counter() - begin
     assert found.ending.bundle is not None
-    console.print(f"auto: {found.ending.winner}, {took:.0f} s of {60 * minutes:.0f} s")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.md").write_text(page(found, "bundle"))
-    judged = Validation.of(split, case.metric, seed=seed)
-    rows: dict[str, Sample] = {}
-    errors: dict[str, str] = {}
-    rows["auto"] = _asked(found.ending.bundle.pipeline, judged, Deadline())
-    for kind, label, make in (*_singles(found, limit), *_peers(peers, split, case.metric, limit)):
-        try:
-            rows[f"{kind} {label}"] = make(judged)
-        except Late:
-            errors[f"{kind} {label}"] = f"took more than {limit:.0f} s"
-        except Exception as error:
-            errors[f"{kind} {label}"] = f"{type(error).__name__}: {error}"
-        shown = rows.get(f"{kind} {label}")
-        console.print(f"  {kind} {label}: {errors.get(f'{kind} {label}') or f'{shown.estimate():.4f}'}")
-    result = {
+    console.print(f"auto: {found.ending.winner}, {took:.0f} s of {60 * options.minutes:.0f} s")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"{name}.md").write_text(page(found, "bundle"))
+    facts = {
         "data": name,
         "metric": case.metric,
-        "minutes": minutes,
+        "minutes": options.minutes,
         "seconds": took,
         "threads": os.environ.get("RECSMITH_THREADS"),
-        "machine": machine(),
         "load": os.getloadavg(),
+        "machine": machine(),
         "auto": payload(found, ""),
-        **_compared(rows),
-        "errors": errors,
     }
-    (out / f"{name}.json").write_text(json.dumps(result, indent=1, default=str))
+    judged = Validation.of(split, case.metric, seed=options.seed)
+    pipeline = found.ending.bundle.pipeline
+    rows = {"auto": _asked(pipeline, judged, Deadline())}
+    others, errors = _judged(_singles(found, options.limit), judged)
+    _save(options.out / f"{name}-ours", {**rows, **others}, {**facts, "errors": errors})
+
+
+def run_peers(name: str, options: Options) -> None:
+    """The peers' lists for one log, by their defaults."""
+    case = CASES[name]
+    split = case.make()
+    judged = Validation.of(split, case.metric, seed=options.seed)
+    rows, errors = _judged(_peers(options.peers, split, case.metric, options.limit), judged)
+    _save(options.out / f"{name}-peers", rows, {"errors": errors})
+
+
+def _judged(
+    contenders: Iterator[tuple[str, str, Callable[[Validation], Sample]]], judged: Validation
+) -> tuple[dict[str, Sample], dict[str, str]]:
+    """Each one's figure, or why it has none."""
+    rows: dict[str, Sample] = {}
+    errors: dict[str, str] = {}
+    for kind, label, make in contenders:
+        name = f"{kind} {label}"
+        try:
+            rows[name] = make(judged)
+            console.print(f"  {name}: {rows[name].estimate():.4f}")
+        except Late:
+            errors[name] = "took longer than the limit"
+        except Exception as error:
+            errors[name] = f"{type(error).__name__}: {error}"
+        if name in errors:
+            console.print(f"  {name}: {errors[name]}")
+    return rows, errors
+
+
+def _save(path: Path, rows: Mapping[str, Sample], facts: Mapping[str, Any]) -> None:
+    """Per-user figures and what is said of them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path.with_suffix(".npz"), **{name: np.stack([one.total, one.count]) for name, one in rows.items()}
+    )
+    path.with_suffix(".json").write_text(json.dumps(facts, indent=1, default=str))
+
+
+def table(name: str, out: Path) -> dict[str, Any]:
+    """What has been run of one log, beside one another; written as ``NAME.json``."""
+    rows: dict[str, Sample] = {}
+    facts: dict[str, Any] = {"errors": {}}
+    for kind in ("ours", "peers"):
+        path = out / f"{name}-{kind}.json"
+        if path.exists():
+            found = json.loads(path.read_text())
+            facts |= {**found, "errors": {**facts["errors"], **found["errors"]}}
+            with np.load(path.with_suffix(".npz")) as file:
+                rows |= {label: Sample(*file[label]) for label in file.files}
+    if "auto" not in rows:
+        raise SystemExit(f"There is no run of auto on {name} in {out}.")
+    result = {**facts, **_compared(rows)}
+    (out / f"{name}.json").write_text(json.dumps(result, indent=1))
     return result
 
 
@@ -309,15 +367,21 @@ def main() -> None:
     parser.add_argument("logs", nargs="+", choices=[*CASES, "all"])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peers", default=",".join(PEER_JOBS), help="names, or none")
+    parser.add_argument("--only", choices=("auto", "peers", "table"), help="else auto, peers and the table")
+    parser.add_argument("--peers", default=",".join(PEER_JOBS), help="names")
     parser.add_argument(
-        "--limit", type=float, default=300.0, help="seconds for each model that auto is compared with"
+        "--limit", type=float, default=300.0, help="seconds for each one that auto is compared with"
     )
     parser.add_argument("--out", type=Path, default=Path("runs") / "auto")
-    options = parser.parse_args()
-    peers = [] if options.peers == "none" else options.peers.split(",")
-    for name in CASES if "all" in options.logs else options.logs:
-        show(run(name, options.minutes, options.seed, peers, options.limit, options.out))
+    given = parser.parse_args()
+    options = Options(given.minutes, given.seed, given.peers.split(","), given.limit, given.out)
+    for name in CASES if "all" in given.logs else given.logs:
+        if given.only in (None, "auto"):
+            run(name, options)
+        if given.only in (None, "peers"):
+            run_peers(name, options)
+        if given.only != "peers":
+            show(table(name, given.out))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recsmith import estimate
-from recsmith.errors import MissingExtraError, RecsmithError
+from recsmith.errors import RecsmithError
 from recsmith.evaluation.report import smaller_is_better
 from recsmith.experiment.auto.clock import Clock, Slice, Watch
 from recsmith.experiment.search import Search
@@ -118,8 +118,8 @@ class Race:
                 asked = estimate.recommend_cost(pipeline.model, data.shape, users, 10, pipeline.memory_mb)
                 runner.expected_ask = estimate.of_cost(asked).seconds
                 self._check(runner)
-            except (RecsmithError, MissingExtraError) as error:
-                runner.reason = str(error)
+            except Exception as error:  # one model's failure is a line of the page, never the end of the run
+                runner.reason = _words(error)
 
     def look(self, small: Validation | None, larger: Validation | None) -> None:
         """A look at every model on a ``small`` part of the users, for errors, and a ``larger`` one, for speed.
