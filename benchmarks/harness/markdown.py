@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.causes import CAUSES
-from harness.cell import OURS
+from harness.cell import LOWER_IS_BETTER, OURS
 from harness.report import Record, shortfall, verdicts
 
 _INTRODUCTION = """# Beside the peers
@@ -50,23 +50,21 @@ def _overview(record: Record) -> str:
     ]
     for name, cell in record["cells"].items():
         ours = cell["sides"].get(OURS, {})
-        raced = {r["peer"]: r["ratio"] for r in verdicts(cell) if r["ratio"] is not None}
+        raced = {r["peer"]: r for r in verdicts(cell) if r["ratio"] is not None}
         if "phases" not in ours or not raced:
             continue
-        fastest = max(raced, key=lambda peer: raced[peer])
+        fastest = max(raced, key=lambda peer: raced[peer]["ratio"])
         phase = cell["decides"]
         rows.append(
             f"| {name} | {_seconds(ours['phases'][phase]['median'])} "
             f"| {fastest} {_seconds(cell['sides'][fastest]['phases'][phase]['median'])} "
-            f"| {_bold(raced[fastest], raced[fastest] <= cell['wanted'])} | {cell['wanted']:.2g} | {_best(cell)} |"
+            f"| {_bold(raced[fastest]['ratio'], raced[fastest]['fast'])} | {cell['wanted']:.2g} | {_best(cell)} |"
         )
     return "## Overview\n\n" + "\n".join(rows) + "\n"
 
 
 def _best(cell: Mapping[str, Any]) -> str:
     """The deciding figure of recsmith and of the best peer."""
-    from harness.cell import LOWER_IS_BETTER
-
     figure = next(iter(cell["sides"][OURS]["quality"]))
     peers = {
         name: side["quality"][figure]["value"]
@@ -84,6 +82,8 @@ def _shortfalls(record: Record) -> str:
     """Each row that is not as wanted, with its cause."""
     said = []
     for name, cell in record["cells"].items():
+        if "error" in cell["sides"].get(OURS, {}):
+            said.append(f"- `{name}`, recsmith: not measured. `{cell['sides'][OURS]['error']}`")
         for row in verdicts(cell):
             cause = CAUSES.get((name, row["peer"])) or CAUSES.get((name, "")) or "cause not known yet"
             if row["error"]:
@@ -108,24 +108,35 @@ def _cell(name: str, cell: Mapping[str, Any]) -> str:
         "",
     ]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    rows += [_side(key, side, phases, figures, cell) for key, side in sides.items()]
-    return f"### {name}\n\n{cell['what']}.\n\n" + "\n".join(rows) + "\n"
+    fast = {row["peer"]: row["fast"] for row in verdicts(cell)}
+    rows += [
+        _side(key, side, phases, figures, cell["decides"], fast.get(key) is not False)
+        for key, side in sides.items()
+    ]
+    judged = max((side.get("evaluate_seconds", 0.0) for side in sides.values()), default=0.0)
+    what = f"{cell['what'][:1].upper()}{cell['what'][1:]}. Evaluation: {_seconds(judged)} s a side at most."
+    return f"### {name}\n\n{what}\n\n" + "\n".join(rows) + "\n"
 
 
 def _side(
-    name: str, side: Mapping[str, Any], phases: Sequence[str], figures: Sequence[str], cell: Mapping[str, Any]
+    name: str,
+    side: Mapping[str, Any],
+    phases: Sequence[str],
+    figures: Sequence[str],
+    decides: str,
+    fast: bool,
 ) -> str:
     if "error" in side:
         return f"| {name} |" + " |" * (len(phases) + len(figures) + 3) + f" failed: `{side['error']}` |"
     times = [_seconds(side["phases"][p]["median"]) if p in side["phases"] else "" for p in phases]
-    ratio = side.get("ratio", {}).get(cell["decides"])
+    ratio = side.get("ratio", {}).get(decides)
     values = [_value(side["quality"].get(figure)) for figure in figures]
     apart = side["quality"].get(figures[0], {}).get("ours_minus_theirs") if figures else None
     difference = "" if apart is None else f"[{apart[0]:+.4f}, {apart[1]:+.4f}]"
     columns = [
         f"{name} {side['version']}",
         *times,
-        "" if ratio is None else _bold(ratio, ratio <= cell["wanted"]),
+        "" if ratio is None else _bold(ratio, fast),
         f"{side['peak_rss_mb']:.0f}",
         *values,
         difference,

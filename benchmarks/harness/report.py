@@ -11,6 +11,9 @@ from harness.cell import LOWER_IS_BETTER, OURS
 
 Record = dict[str, Any]
 
+#: Seconds that are no difference: what fits this fast is measured by its overhead.
+NOTHING = 0.001
+
 
 def load(path: Path) -> Record:
     """What earlier runs wrote, or an empty record."""
@@ -39,10 +42,17 @@ def verdicts(cell: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {
             "peer": name,
             "ratio": ratio,
-            "fast": None if ratio is None else ratio <= cell["wanted"],
+            "fast": None if ratio is None else _fast(cell, side, ratio),
             "accurate": _accurate(ours.get("quality"), side.get("quality")),
             "error": side.get("error"),
         }
+
+
+def _fast(cell: Mapping[str, Any], side: Mapping[str, Any], ratio: float) -> bool:
+    """At most the wanted ratio, or a difference of less than a millisecond."""
+    phase = cell["decides"]
+    behind: float = side["against"][phase] - side["phases"][phase]["median"]
+    return ratio <= cell["wanted"] or behind < NOTHING
 
 
 def _accurate(ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> bool | None:

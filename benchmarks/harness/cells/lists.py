@@ -196,7 +196,7 @@ def _bpr(log: _Log) -> Cell:
         "implicit": Side("bpr", implicit),
         "rectools": Side("bpr", implicit, "wraps implicit"),
         "cornac": Side("bpr", {"k": d, "max_iter": epochs, "learning_rate": 0.05, "lambda_reg": 0.01}),
-        "recbole": Side("bpr", {"embedding_size": d, "epochs": 20}, "20 epochs of Adam"),
+        "recbole": Side("bpr", {"embedding_size": d, "epochs": epochs}, "Adam over batches of 2,048"),
     }
     return _cell("bpr", f"BPR, d = {d}, {epochs} epochs", log, _without(sides, log, "recbole", "ml-1m"))
 

@@ -129,6 +129,17 @@ def test_a_worse_figure_is_no_shortfall_inside_the_peers_interval_only() -> None
         assert row["accurate"] is accurate
 
 
+def test_less_than_a_millisecond_is_no_difference() -> None:
+    for theirs, fast in ((0.0002, True), (0.5, False)):
+        side = {
+            "phases": {"fit": {"median": theirs}},
+            "ratio": {"fit": (theirs + 0.0009 if fast else 2 * theirs) / theirs},
+            "against": {"fit": theirs + 0.0009 if fast else 2 * theirs},
+        }
+        (row,) = report.verdicts({"sides": {"quick": side}, "decides": "fit", "wanted": 1.0})
+        assert row["fast"] is fast
+
+
 @pytest.mark.parametrize(("crash", "said"), [("raise", "no such setting"), ("die", "the ship sank")])
 def test_a_peer_that_fails_says_so_and_the_others_go_on(
     peers: Any, tmp_path: Path, crash: str, said: str
