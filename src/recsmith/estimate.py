@@ -12,6 +12,7 @@ import numpy as np
 from recsmith import parallel
 from recsmith.models.history import linear_scores
 from recsmith.protocols import Embedder, Model
+from recsmith.recommend import SCAN_FROM
 from recsmith.resources import available_mb, resident_mb
 from recsmith.types import Cost, Queries, Shape
 
@@ -20,6 +21,7 @@ _EVENT, _ID = 24.0, 16.0  # bytes of an event (user, item, row, time) and of an 
 _LOAD_PEAK, _LOAD_MOVED = 40.0, 150.0  # bytes an event: the table, its indices and their order; measured
 _SPLIT_PEAK, _SPLIT_MOVED = 60.0, 100.0
 _LIST_MOVED = 100.0  # bytes for each item of a list: to raw ids and to a file
+_HISTORY_MOVED = 100.0  # bytes for each event of a history: weighed and hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +118,16 @@ def split_cost(shape: Shape) -> Cost:
 
 def recommend_cost(model: object, shape: Shape, n_queries: int, k: int, memory_mb: int) -> Cost:
     """Lists of ``k`` for ``n_queries`` users of a log of that size, results included."""
-    results = n_queries * k * 9.0
-    moved = _LIST_MOVED * n_queries * k
     history = shape.n_events / max(shape.n_users, 1) * n_queries
+    results = n_queries * k * 9.0
+    moved = _LIST_MOVED * n_queries * k + _HISTORY_MOVED * history
     if isinstance(model, Embedder):
         width = getattr(getattr(model, "config", None), "embedding_size", 64)
         blocks = parallel.n_threads() * 4.0 * 512 * 1024
-        scan = 1.0 * n_queries * shape.n_items
+        share = getattr(model, "scan_share", 1.0) if shape.n_items >= SCAN_FROM else 1.0
+        looked = share * n_queries * shape.n_items
         return Cost(
-            gemm=2.0 * n_queries * shape.n_items * width + scan, gather=10.0 * history, bytes=results + blocks, moved=moved
+            gemm=(2.0 * width + 1.0) * looked, gather=10.0 * history, bytes=results + blocks, moved=moved
         )
     scores = min(memory_mb * 2.0**20, 8.0 * n_queries * shape.n_items)
     return Cost(gather=2.0 * history * shape.n_items, bytes=results + scores, moved=moved)

@@ -30,7 +30,7 @@ SOURCES = ("model", "fallback")
 DEFAULT_MEMORY_MB = 512
 _QUERY_BLOCK = 512  # rows and columns of one fused product: the scores stay in the cache
 _ITEM_BLOCK = 1024
-_SCAN_FROM = 4096  # items from which on they are looked at in the order of their length
+SCAN_FROM = 4096  # items from which on they are looked at in the order of their length
 _MAX_CONCURRENT = 8  # score blocks that may be in memory at once
 _fallback_blocks = threading.BoundedSemaphore(_MAX_CONCURRENT)
 
@@ -169,7 +169,7 @@ class Pipeline:
         table: FloatArray = self.model.embed_items()  # type: ignore[attr-defined]
         if include is not None:
             return table[include]
-        if len(table) < _SCAN_FROM:
+        if len(table) < SCAN_FROM:
             return table
         kept = self._kept.get("scan")
         if kept is None or kept.source is not table:
@@ -313,7 +313,8 @@ class _Hidden:
         row, items = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
         columns = self.candidates.columns(items)
         width = max(self.candidates.width, 1)
-        keys = np.unique((row * width + columns)[columns >= 0])
+        keys = np.sort((row * width + columns)[columns >= 0])
+        keys = keys[np.diff(keys, prepend=-1) != 0]
         return np.searchsorted(keys, np.arange(len(part) + 1) * width), (keys % width).astype(np.int32)
 
 

@@ -79,7 +79,7 @@ def skewed():
 def test_lists_are_those_of_the_block_scan(skewed, filters, monkeypatch):
     pipeline, data = skewed
     scanned = pipeline.recommend(data.queries(), 10, **filters)
-    monkeypatch.setattr(recommend, "_SCAN_FROM", 10**9)
+    monkeypatch.setattr(recommend, "SCAN_FROM", 10**9)
     whole = pipeline.recommend(data.queries(), 10, **filters)
     assert np.allclose(scanned.scores, whole.scores, rtol=1e-5, equal_nan=True)
     assert (scanned.items == whole.items).mean() > 0.999

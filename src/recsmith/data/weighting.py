@@ -69,7 +69,7 @@ class Weighting(Config):
         weights = None if self.confidence == "ones" else queries.event_weights()
         decay = None if self.half_life is None else self._decay(queries)
         row, item = queries.rows, queries.items
-        order = np.lexsort((item, row))
+        order = _by_item(row, item, len(queries))
         same = (np.diff(row[order], prepend=-1) == 0) & (np.diff(item[order], prepend=-1) == 0)
         if weights is None and decay is None and not same.any():
             return queries.replace(weights=None)
@@ -108,3 +108,14 @@ class Weighting(Config):
                 np.maximum.at(newest, row, queries.times)
             age = np.maximum(newest[row] - queries.times, 0) / SECONDS_PER_DAY
         return np.asarray(np.exp2(-age / np.float64(self.half_life)), dtype=np.float32)
+
+
+def _by_item(row: IntArray, item: IntArray, n: int) -> IntArray:
+    """(m,) what ``np.lexsort((item, row))`` gives: row, item and place as one number sort several times faster."""
+    m = len(row)
+    span = int(item.max()) + 1 if m else 1
+    if not m or item.min() < 0 or n * span * m >= 2**62:
+        return np.lexsort((item, row))
+    packed = (row * span + item) * m + np.arange(m)
+    packed.sort()
+    return packed % m

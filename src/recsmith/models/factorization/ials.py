@@ -46,6 +46,7 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
 
     config_class = ImplicitALSConfig
     learned = ("user_factors_", "item_factors_", "gram_")
+    scan_share = 0.05  #: of the items that a list looks at where they are many; 0.003 to 0.05 measured
     user_factors_: FloatArray  #: (n_users, embedding_size) float32
     item_factors_: FloatArray  #: (n_items, embedding_size) float32
     gram_: FloatArray  #: (embedding_size, embedding_size) float32 Y'Y of the item factors
