@@ -32,6 +32,7 @@ from recsmith.topk import TopKBlock
 from recsmith.types import FloatArray, IntArray
 
 K = 10
+KINDS = ("as trained", "length 1")
 BLOCK, COLUMNS = 512, 1024
 console = Console(width=140)
 Search = Callable[[FloatArray], IntArray]
@@ -222,6 +223,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=2_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=[20_000, 50_000, 100_000, 1_000_000])
+    parser.add_argument("--vectors", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--folder", type=Path, default=Path("runs"), help="for the factors")
     parser.add_argument("--out", type=Path, default=Path("runs") / "ann.json")
@@ -232,7 +234,7 @@ def main() -> None:
     result: dict[str, Any] = {}
     for size in options.sizes:
         part = items if size >= len(items) else items[np.sort(rng.choice(len(items), size, replace=False))]
-        for name in ("as trained", "length 1"):
+        for name in options.vectors:
             table = part if name == "as trained" else part / np.linalg.norm(part, axis=1, keepdims=True)
             title = f"{len(part):,} items, {name}"
             result[title] = compare(np.ascontiguousarray(table), queries, options)
