@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from recsmith import estimate
 from recsmith.bundle import Bundle
 from recsmith.data.dataset import Dataset
 from recsmith.data.split import Split
@@ -21,6 +22,7 @@ from recsmith.experiment.train import as_bundle
 from recsmith.experiment.validation import Late, Validation, ask, together
 from recsmith.models.blend import BlendConfig
 from recsmith.models.registry import name_of
+from recsmith.protocols import Monitor
 from recsmith.recommend import Pipeline
 
 PARTS = 6  #: most models that a blend is made from
@@ -97,25 +99,19 @@ def blend(race: Race, count: int, ending: Ending, watch: Watch) -> None:
         return
     best = leaders[0]
     assert best.best is not None
-    ending.winner, ending.value = best.model, best.best.value
-    ending.recipe = _recipe(best)
+    ending.winner, ending.value, ending.recipe = best.model, best.best.value, _recipe(best)
     if smaller_is_better(race.metric) or len(leaders) < 2:
         return
     try:
         with watch("blend") as show:
-            fold = race.validation.folds[0]
-            deadline = race.clock.deadline(0.5 * reserve(race, None, True)[0])
-            fitted = []
-            for number, one in enumerate(leaders):
-                fitted.append(_recipe(one).pipeline().fit(fold.train, rng=race.seed, monitor=deadline))
-                deadline.check()
-                show.progress(number + 1, len(leaders) + 1)
-            learned = learn_weights(fitted, fold, race.metric, users=_BLEND_USERS, seed=race.seed)
-            show.progress(len(leaders) + 1, len(leaders) + 1)
+            leaders, fitted = _fitted(race, leaders, show)
+            learned = learn_weights(
+                fitted, race.validation.folds[0], race.metric, users=_BLEND_USERS, seed=race.seed
+            )
     except Late:
         ending.notes.append("There was no time left to blend the leaders.")
         return
-    except (RecsmithError, MemoryError, ValueError, FloatingPointError) as error:
+    except (RecsmithError, MemoryError, LookupError, ValueError, FloatingPointError) as error:
         ending.notes.append(f"The leaders could not be blended: {error}")
         return
     ending.blend, ending.parts = learned, tuple(one.model for one in leaders)
@@ -142,6 +138,21 @@ def blend(race: Race, count: int, ending: Ending, watch: Watch) -> None:
     )
 
 
+def _fitted(race: Race, leaders: Sequence[Runner], show: Monitor) -> tuple[list[Runner], list[Pipeline]]:
+    """The leaders on the train part of validation, all in memory together: those that there is room for."""
+    train = race.validation.folds[0].train
+    deadline = race.clock.deadline(0.5 * reserve(race, None, True)[0])
+    kept, fitted = [], []
+    for number, one in enumerate(leaders):
+        pipeline = _recipe(one).pipeline()
+        if estimate.of_fit(pipeline.model, train.shape).fits:
+            fitted.append(pipeline.fit(train, rng=race.seed, monitor=deadline))
+            kept.append(one)
+        deadline.check()
+        show.progress(number + 1, len(leaders))
+    return kept, fitted
+
+
 def judge(
     race: Race, test: Split, count: int, ending: Ending, watch: Watch, kept: float
 ) -> dict[str, Pipeline]:
@@ -164,6 +175,8 @@ def judge(
                 for sample, _ in ask(fitted[name], parts, race.metric, deadline):
                     samples.setdefault(name, []).append(sample)
                     show.progress(len(samples[name]), len(parts))
+                if name not in (*weights, ending.winner):
+                    del fitted[name]  # its memory is needed
             except Late:
                 untested.append(name)
             except (RecsmithError, MemoryError, LookupError, ValueError, FloatingPointError) as error:
