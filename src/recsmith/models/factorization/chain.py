@@ -132,73 +132,53 @@ def redraw(
 
     ``target`` (n,) is in the block's own order.
     """
-    m = draw.table.shape[1]
     two = len(others) == 2
     joined = (block.bounds, block.others[0], block.others[-1], others[0], others[-1], two, target)
-    seeds = rng.integers(2**63, size=2 + len(block.designs), dtype=np.uint64)
-    if not block.designs:
-
-        def rows(part: slice) -> Any:
-            return gibbs.draw_rows(
-                draw.table,
-                part.start,
-                part.stop,
-                *joined,
-                noise,
-                draw.prior.mean,
-                draw.prior.precision,
-                seeds[0],
-            )
-
-        left = float(sum(parallel.run(rows, parallel.blocks(block.n_rows, _ROWS))))
-    else:
-        grams = np.empty((block.n_rows, m, m), dtype=np.float32)
-        rights = np.empty((block.n_rows, m), dtype=np.float32)
-
-        def statistics(part: slice) -> Any:
-            return gibbs.row_statistics(grams, rights, part.start, part.stop, *joined)
-
-        left = float(sum(parallel.run(statistics, parallel.blocks(block.n_rows, _ROWS))))
-        rests = rights.copy()
-        gibbs.subtract(rests, grams, draw.table)
-        for design, features, prior, seed in zip(
-            block.designs, draw.features, draw.priors, seeds[2:], strict=True
-        ):
-            gibbs.draw_features(
-                draw.table,
-                features,
-                0,
-                len(design),
-                design.indptr,
-                design.rows,
-                design.values,
-                grams,
-                rests,
-                noise,
-                prior.mean,
-                prior.precision,
-                seed,
-            )
-            prior.redraw(features, rng)
-
-        def ids(part: slice) -> None:
-            gibbs.draw_ids(
-                draw.table,
-                draw.ids,
-                part.start,
-                part.stop,
-                grams,
-                rests,
-                noise,
-                draw.prior.mean,
-                draw.prior.precision,
-                seeds[1],
-            )
-
-        parallel.run(ids, parallel.blocks(block.n_rows, _ROWS))
-        left += gibbs.changes(grams, rights, draw.table)
+    left = (_redraw_shared if block.designs else _redraw_rows)(block, draw, joined, noise, rng)
     draw.prior.redraw(draw.ids if block.occupied is None else draw.ids[block.occupied], rng)
     return left
+
+
+def _redraw_rows(
+    block: Block, draw: Draw, joined: tuple[Any, ...], noise: float, rng: np.random.Generator
+) -> float:
+    """Rows that share nothing, one by one."""
+    prior = (draw.prior.mean, draw.prior.precision, _key(rng))
+
+    def rows(part: slice) -> Any:
+        return gibbs.draw_rows(draw.table, part.start, part.stop, *joined, noise, *prior)
+
+    return float(sum(parallel.run(rows, parallel.blocks(block.n_rows, _ROWS))))
+
+
+def _redraw_shared(
+    block: Block, draw: Draw, joined: tuple[Any, ...], noise: float, rng: np.random.Generator
+) -> float:
+    """What rows share, a feature at a time, then their own parts."""
+    m = draw.table.shape[1]
+    grams = np.empty((block.n_rows, m, m), dtype=np.float32)
+    rights = np.empty((block.n_rows, m), dtype=np.float32)
+    parts = parallel.blocks(block.n_rows, _ROWS)
+
+    def statistics(part: slice) -> Any:
+        return gibbs.row_statistics(grams, rights, part.start, part.stop, *joined)
+
+    squares = float(sum(parallel.run(statistics, parts)))
+    rests = rights.copy()
+    gibbs.subtract(rests, grams, draw.table)
+    for design, features, prior in zip(block.designs, draw.features, draw.priors, strict=True):
+        entries = (design.indptr, design.rows, design.values)
+        given = (grams, rests, noise, prior.mean, prior.precision, _key(rng))
+        gibbs.draw_features(draw.table, features, 0, len(design), *entries, *given)
+        prior.redraw(features, rng)
+    own = (grams, rests, noise, draw.prior.mean, draw.prior.precision, _key(rng))
+    parallel.run(lambda part: gibbs.draw_ids(draw.table, draw.ids, part.start, part.stop, *own), parts)
+    return squares + float(gibbs.changes(grams, rights, draw.table))
+
+
+def _key(rng: np.random.Generator) -> np.uint64:
+    """The key of the streams of one pass."""
+    return rng.integers(2**63, dtype=np.uint64)
 
 
 class Chain:
@@ -245,8 +225,7 @@ class Chain:
         joined = (self.rows[0], self.rows[1], self.rows[-1], tables[0], tables[1], tables[-1], three)
         parallel.run(lambda part: ordinal.scores(self._score, part.start, part.stop, *joined), parts)
         self.edges = ordinal.draw_edges(self.edges, self._score, self._classes, self.rng)
-        key = self.rng.integers(2**63, dtype=np.uint64)
-        common = (self._score, self._classes, self.edges, key)
+        common = (self._score, self._classes, self.edges, _key(self.rng))
         parallel.run(
             lambda part: ordinal.draw_hidden(self._hidden, part.start, part.stop, *common, part.start), parts
         )
