@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Search:
 
         ``first`` is the deadline of the default; ``monitor`` is told of the trials, and may end the search.
         """
-        default = {**defaults(self.model, self.space), **self.fixed}
+        default, mark = {**defaults(self.model, self.space), **self.fixed}, time.monotonic()
         while (done := len(study.trials)) < trials and not self._searched_through(study.trials):
             if done and self._too_late(study.trials, deadline):
                 break
@@ -85,7 +85,9 @@ class Search:
             except BaseException:
                 study.drop(question)
                 raise
-            study.tell(question, result)
+            now = time.monotonic()
+            study.tell(question, replace(result, seconds=now - mark))
+            mark = now
             if monitor is not None and monitor.progress(
                 len(study.trials), _whole(trials), **self._best(study)
             ):
@@ -137,7 +139,7 @@ class Search:
 
     def _too_late(self, trials: Sequence[Trial], deadline: Deadline) -> bool:
         """Whether the next trial would not end in time, going by the latest ones."""
-        latest = [trial.fit_seconds + trial.ask_seconds for trial in trials[-3:]]
+        latest = [trial.seconds for trial in trials[-3:]]
         return time.monotonic() + 0.8 * max(latest) > deadline.at
 
     def _searched_through(self, trials: Sequence[Trial]) -> bool:

@@ -41,6 +41,7 @@ class Trial:
     value: float  #: the metric; of a pruned one, what was known when it was stopped; NaN of a failed one
     fit_seconds: float = 0.0  #: 0 where the fit of an earlier trial served
     ask_seconds: float = 0.0
+    seconds: float = 0.0  #: wall clock, the search's own work included
     error: str = ""  #: of a failed one
 
 
@@ -104,7 +105,7 @@ class Study:
         said = {
             "parameters": dict(result.parameters),
             "state": result.state,
-            "seconds": [result.fit_seconds, result.ask_seconds],
+            "seconds": [result.fit_seconds, result.ask_seconds, result.seconds],
             "error": result.error,
         }
         trial.set_user_attr(_SAID, said)
@@ -174,5 +175,6 @@ def _trial(frozen: Any) -> Trial:
         value=value,
         fit_seconds=said["seconds"][0],
         ask_seconds=said["seconds"][1],
+        seconds=said["seconds"][2],
         error=said["error"],
     )

@@ -191,7 +191,7 @@ def tune(
     make_pipeline(model, fallback=fallback, **shared)
     search = Search(model, validation, searched, shared, fallback, seed)
     with search.study(None if study is None else Path(study)) as kept:
-        spent = sum(trial.fit_seconds + trial.ask_seconds for trial in kept.trials)
+        spent = sum(trial.seconds for trial in kept.trials)
         deadline = Deadline(math.inf if minutes is None else time.monotonic() + 60 * minutes - spent)
         told = None if monitor is None else _Told(monitor, deadline, minutes)
         search.run(kept, deadline, trials=wanted, first=Deadline(), monitor=told)

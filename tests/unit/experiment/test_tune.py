@@ -179,6 +179,13 @@ def test_the_budget_in_minutes_is_kept(folds):
     assert points(found) == points(tune("ease", folds, trials=len(found.trials)))
 
 
+def test_a_budget_in_minutes_that_is_spent_is_spent(folds, tmp_path):
+    first = tune("ease", folds, minutes=0.03, study=tmp_path / "s.sqlite")
+    again = tune("ease", folds, minutes=0.03, study=tmp_path / "s.sqlite")
+    assert len(again.trials) - len(first.trials) <= 1
+    assert sum(trial.seconds for trial in again.trials) < 60 * 0.03 + 2
+
+
 def test_a_fit_is_stopped_when_the_time_is_over(folds, monkeypatch):
     from recsmith.models.factorization.ials import ImplicitALS
 

@@ -142,7 +142,7 @@ class Race:
     def run(self) -> None:
         """The defaults of every model, cheap ones first, each asked with other half-lives, too."""
         end, latest = (self.clock.start + share * self.clock.seconds for share in (_RACE_SHARE, _LATEST))
-        for runner in sorted(self.running(), key=lambda one: one.seconds):
+        for runner in sorted(self.running(), key=lambda one: (math.isnan(one.sampled), one.seconds)):
             self._check(runner)
             if not runner.reason and time.monotonic() + runner.seconds > latest and self.leaders(1):
                 runner.reason = f"No time was left: a trial takes about {_seconds(runner.seconds)}."
