@@ -19,7 +19,7 @@ from recsmith.experiment.train import make_pipeline
 from recsmith.experiment.validation import Deadline, Fits, Late, Validation, steps
 from recsmith.protocols import Monitor
 
-_REPEATS = 20  # points in a row that were there before: a small space is searched through
+_REPEATS = 20  # points in a row that were there before, or failed: nothing new is to be expected
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ class Search:
         if trials and not self.space:
             return True
         last = trials[-_REPEATS:]
-        return len(last) == _REPEATS and all(t.fit_seconds + t.ask_seconds == 0 and not t.error for t in last)
+        return len(last) == _REPEATS and all(t.fit_seconds + t.ask_seconds == 0 for t in last)
 
 
 def _whole(trials: float) -> int:
