@@ -21,6 +21,7 @@ from harness.report import Record, verdicts
 
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999933", "#882255")
 _MARKERS = "osD^vP*Xh"
+_SIZES = (54, 48, 46, 60, 60, 76, 130, 70, 70)  # that look alike
 _LIBRARIES = (
     OURS, "implicit", "lenskit", "rectools", "surprise", "cornac", "irspack", "recbole", "myfm",
 )  # fmt: skip
@@ -52,7 +53,7 @@ def _ratios(cells: Mapping[str, Any], path: Path) -> Path | None:
     figure, axes = plt.subplots(figsize=(9, 1.8 + 0.3 * len(names)), layout="constrained")
     for peer in _ordered(row[1] for row in rows):
         mine = [(speed, names.index(name)) for name, p, speed in rows if p == peer]
-        axes.scatter(*zip(*mine, strict=True), label=peer, zorder=3, s=42, **_style(peer))
+        axes.scatter(*zip(*mine, strict=True), label=peer, zorder=3, **_style(peer))
     axes.axvline(1, color="black", linewidth=1)
     axes.axvspan(axes.get_xlim()[0], 1, color="#00000012", linewidth=0)
     axes.set_xscale("log")
@@ -86,7 +87,6 @@ def _accuracy(
             *zip(*mine, strict=True),
             label=library,
             zorder=4 if library == OURS else 3,
-            s=46,
             **_style(library),
         )
     _name(axes, points, data)
@@ -125,7 +125,13 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 def _style(library: str) -> dict[str, Any]:
     place = _LIBRARIES.index(library) if library in _LIBRARIES else len(_COLOURS) - 1
-    return {"color": _COLOURS[place], "marker": _MARKERS[place], "edgecolors": "white", "linewidths": 0.5}
+    return {
+        "color": _COLOURS[place],
+        "marker": _MARKERS[place],
+        "s": _SIZES[place],
+        "edgecolors": "white",
+        "linewidths": 0.5,
+    }
 
 
 def _save(figure: Any, path: Path) -> Path:
