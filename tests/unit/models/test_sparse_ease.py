@@ -62,7 +62,9 @@ def test_each_item_is_a_ridge_regression_on_its_neighbours(log):
 def test_more_neighbours_come_closer_to_ease(log):
     dense_one = EASE(reg=10).fit(log).weights_
     errors = [
-        np.abs(SparseEASE(reg=10, dropout=0, neighbors=k, **EXACT).fit(log).weights_.toarray() - dense_one).sum()
+        np.abs(
+            SparseEASE(reg=10, dropout=0, neighbors=k, **EXACT).fit(log).weights_.toarray() - dense_one
+        ).sum()
         for k in (5, 30, 90)
     ]
     assert errors[0] > errors[1] > errors[2]

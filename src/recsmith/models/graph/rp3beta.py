@@ -37,7 +37,7 @@ class RP3betaConfig(Config):
     """Items that each item leads to and, of those, items that lead to each: the largest weights stay."""
     alpha: Annotated[float, Search(0.1, 1.5)] = Field(default=0.6, ge=0)
     """Power of each transition probability, >= 0: below 1 active users and popular items of the history gain."""
-    beta: Annotated[float, Search(0, 1)] = Field(default=0.2, ge=0)
+    beta: Annotated[float, Search(0, 1)] = Field(default=0.3, ge=0)
     """Power of the popularity that a weight is divided by, >= 0; 0 is P3alpha."""
     normalize: Annotated[bool, Search()] = True
     """Whether the weights of the items that one leads to add up to 1, before the second cut."""

@@ -37,7 +37,7 @@ class Regressions:
     """What is asked of the regressions."""
 
     reg: float  #: L2 penalty, >= 0
-    dropout: float = 0.0  #: 0 <= dropout < 1: the L2 penalty that dropping so large a share of X would be, on average
+    dropout: float = 0.0  #: in [0, 1): the L2 penalty that dropping such a share of X would be
     l1: float = 0.0  #: L1 penalty, >= 0
     non_negative: bool = False  #: whether weights must be >= 0
     candidates: int | None = None  #: only the items of the largest cosine may have a weight; None: all may

@@ -7,12 +7,13 @@ cosine::
     argmin_w  |x_j - X w|^2 + sum_i (reg + dropout / (1 - dropout) |x_i|^2) w[i]^2
 
 with w[i] = 0 for j itself and for all that are not its neighbours. The second part of the penalty is that of H. Steck,
-"Autoencoders that don't overfit towards the Identity", NeurIPS 2020: what dropping a share of the events from X would do
-on average.
+"Autoencoders that don't overfit towards the Identity", NeurIPS 2020: what dropping a share of the events from X would
+do on average.
 
 That is the sub-matrix idea of H. Steck, "Markov Random Fields for Collaborative Filtering", NeurIPS 2019, section 3,
-with a sub-matrix of its own for each item; with all items and no dropout it is EASE. It took the place of a sparse approximate inverse
-(M. Spisak et al., "Scalable Approximate NonSymmetric Autoencoder", RecSys 2023): docs/decisions/0008.
+with a sub-matrix of its own for each item; with all items and no dropout it is EASE. It took the place of a sparse
+approximate inverse (M. Spisak et al., "Scalable Approximate NonSymmetric Autoencoder", RecSys 2023):
+docs/decisions/0008.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class SparseEASEConfig(Config):
 
     reg: Annotated[float, Search(10, 10_000, log=True)] = Field(default=100.0, gt=0)
     """L2 penalty on the item-to-item weights, > 0; grows with the log."""
-    dropout: Annotated[float, Search(0, 0.9)] = Field(default=0.0, ge=0, lt=1)
+    dropout: Annotated[float, Search(0, 0.9)] = Field(default=0.5, ge=0, lt=1)
     """Share of the events that a regression may not rely on, 0 to 1: the more of it, the less popular items explain."""
     neighbors: Annotated[int, Search(30, 1_000, log=True)] = Field(default=200, ge=1)
     """Items that may have a weight for an item."""
@@ -68,4 +69,6 @@ class SparseEASE(ItemWeights[SparseEASEConfig]):
 
     def _regressions(self) -> Regressions:
         c = self.config
-        return Regressions(reg=c.reg, dropout=c.dropout, candidates=c.neighbors, epochs=c.epochs, tolerance=c.tolerance)
+        return Regressions(
+            reg=c.reg, dropout=c.dropout, candidates=c.neighbors, epochs=c.epochs, tolerance=c.tolerance
+        )
