@@ -34,8 +34,8 @@ format: .venv/.installed-dev  ## write what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.installed-dev  ## speed and memory beside the peers, each in an environment of its own
-	$(BIN)/python benchmarks/bench.py
+bench: .venv/.installed-dev  ## time, memory and accuracy beside the peers; ARGS=--quick for some minutes
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 clean:  ## remove environments and caches, not your runs and bundles
 	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
