@@ -28,8 +28,7 @@ RACED = 3  #: trials of each model in the race: one fit, asked with other half-l
 _ROUNDS = ((6, 1 / 3), (4, 1 / 2), (3, 1.0))  # leaders of a round, and its share of the time left for tuning
 _SLOWEST = 0.2  # of all the time: a fit is needed four times at least
 _LOOK_SHARE = 0.25  # of all the time, for the first look
-_RACE_SHARE = 0.4  # of all the time, until which every model in the race is asked with other half-lives, too
-_LATEST = 0.5  # of all the time, until which a model that was not tried yet gets one fit
+_RACE_SHARE = 0.5  # of all the time, until which a model that was not tried yet gets one fit
 _PATIENCE = 0.08  # of all the time: what the defaults of a model may take, however little was expected
 _HOPELESS = 0.5  # of the best figure on the sample: below it a model is not fitted on the whole log
 _NEVER = ("blend",)  # made of the others, in the end
@@ -141,10 +140,10 @@ class Race:
 
     def run(self) -> None:
         """The defaults of every model, cheap ones first, each asked with other half-lives, too."""
-        end, latest = (self.clock.start + share * self.clock.seconds for share in (_RACE_SHARE, _LATEST))
+        end = self.clock.start + _RACE_SHARE * self.clock.seconds
         for runner in sorted(self.running(), key=lambda one: (math.isnan(one.sampled), one.seconds)):
             self._check(runner)
-            if not runner.reason and time.monotonic() + runner.seconds > latest and self.leaders(1):
+            if not runner.reason and time.monotonic() + runner.seconds > end and self.leaders(1):
                 runner.reason = f"No time was left: a trial takes about {_seconds(runner.seconds)}."
             if runner.reason:
                 continue
@@ -155,7 +154,7 @@ class Race:
             hard = Deadline(time.monotonic() + min(patience, 0.5 * self.clock.left))
             with self.watch(runner.model) as show:
                 trials = RACED if WHEN_ASKED & set(space) else 1
-                runner.search.run(runner.study, hard, trials=trials, first=hard, monitor=Slice(end, show))
+                runner.search.run(runner.study, hard, trials=trials, first=hard, monitor=Slice(hard.at, show))
             self._after(runner)
 
     def tune(self, kept: Callable[[], float]) -> None:
