@@ -115,12 +115,15 @@ class BayesianMF(AnswersFromDraws):
         """A Gram matrix per rating and iteration, and one per shared feature of a rating's row."""
         c, m = self.config, self.config.embedding_size + 1
         shared = c.implicit + c.flipped
-        work = shape.n_events * (0.6 * m * m + 10 * m) + 2.5 * shared * shape.n_events * m * m
+        work = (
+            0.3 * m * m + 5.5 * m + 0.8 * shared * m * m + 55 * (c.likelihood != "gaussian")
+        )  # for a rating
         rows = shape.n_users + shape.n_items
         draws = 4.0 * m * (c.chains + self._samples(shape.n_items)) * (rows + shape.n_items * c.implicit)
         grams = 4.0 * m * m * c.chains * rows * (shared > 0)
         return Cost(
-            gather=work * c.epochs * c.chains, bytes=draws + grams + (80.0 + 8 * c.chains) * shape.n_events
+            gather=work * shape.n_events * c.epochs * c.chains,
+            bytes=draws + grams + (80.0 + 8 * c.chains) * shape.n_events,
         )
 
     def _samples(self, n_items: int) -> int:
