@@ -53,8 +53,9 @@ class BayesianMFConfig(Config):
     """Which items a user rated says something about the user."""
     flipped: bool = True
     """Which users rated an item says something about the item."""
-    user_features: bool = True
-    """Use the table of users, where the log has one."""
+    user_features: bool = False
+    """Use the table of users, where the log has one. Off: on validation of MovieLens-100K it made errors larger, by
+    .001 to .004 by itself and not at all beside the table of items."""
     item_features: bool = True
     """Use the table of items, where the log has one."""
     rating_day: bool = False
