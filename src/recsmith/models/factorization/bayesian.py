@@ -38,11 +38,11 @@ class BayesianMFConfig(Config):
 
     embedding_size: Annotated[int, Search(5, 64, log=True)] = Field(default=10, ge=1)
     """Length of the vectors."""
-    epochs: Annotated[int, Search(40, 300, log=True)] = Field(default=100, ge=1)
+    epochs: Annotated[int, Search(50, 500, log=True)] = Field(default=200, ge=1)
     """Gibbs iterations of each chain."""
     burn_in: int = Field(default=10, ge=0)
     """Iterations that are forgotten, < epochs."""
-    chains: int = Field(default=4, ge=1)
+    chains: int = Field(default=2, ge=1)
     """Independent chains, which share the cores; the same number whatever the cores."""
     samples: int = Field(default=200, ge=1)
     """Draws that are kept to answer from, over all chains, evenly spaced behind ``burn_in``; fewer where there are
