@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -160,3 +161,13 @@ def test_cost_falls_with_the_candidates():
     whole, chosen = SLIM().cost(shape), SLIM(candidates=50).cost(shape)
     assert chosen.gather < whole.gather < SLIM(non_negative=False).cost(shape).gather
     assert SLIM(neighbors=10).cost(shape).bytes < whole.bytes
+
+
+@pytest.mark.parametrize("neighbors", [None, 3])
+def test_events_of_weight_zero_say_nothing(log, neighbors):
+    weight = np.ones(len(log), dtype=np.float32)
+    weight[::2] = 0
+    weighed = replace(log, weight=weight)
+    fitted = SLIM(reg=1.0, l1=0.0, neighbors=neighbors).fit(weighed).weights_
+    without = SLIM(reg=1.0, l1=0.0, neighbors=neighbors).fit(weighed.take(weight > 0)).weights_
+    np.testing.assert_allclose(fitted.toarray(), without.toarray(), atol=1e-6)

@@ -6,8 +6,9 @@ For each item j, over w with w[j] = 0::
 
 J. Friedman et al., "Regularization Paths for Generalized Linear Models via Coordinate Descent", JSS 2010, section 2:
 each step solves for one weight, and the residual ``x_j - X w`` follows. Steps cost the events of one item, and no
-product of items is ever held. Once every candidate has been visited, passes see only the weights that are not 0, until
-these have settled and another pass over all finds nothing to do.
+product of items is ever held. In a small catalogue all products ``X'X`` are held, the gradient ``X'(x_j - X w)`` follows
+instead, and a step that changes nothing costs nothing. Once every candidate has been visited, passes see only the
+weights that are not 0, until these have settled and another pass over all finds nothing to do.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from scipy import sparse
 from recsmith import parallel
 from recsmith.data.dataset import Dataset
 from recsmith.kernels import njit
+from recsmith.models.linear.spd import gram
 from recsmith.models.neighbors.similarity import Matrix, SimilarityConfig, largest, nearest, row_lengths
 from recsmith.protocols import Monitor
 from recsmith.types import FloatArray, IntArray, Shape
@@ -29,6 +31,8 @@ _ITEMS = (
     32  # regressions of one task, fewer where there are so many items that their weights need much memory
 )
 _WEIGHTS = 4_000_000  # weights that one task has room for
+_STREAMED = 8  # entries of a row of products that cost as much as an event at a random place
+_SMALL = 5_000  # items up to which their products are held: 200 MB at most
 _TASKS = 64  # tasks between two reports of progress
 
 
@@ -54,6 +58,7 @@ class Regressions:
         columns, n = sparse.csr_array(x.T), data.n_items
         squares = np.bincount(x.indices, weights=x.data.astype(np.float64) ** 2, minlength=n)
         allowed = self._allowed(x, columns)
+        products = _products(x) if n <= _SMALL else np.zeros((0, 0))
         room = min(self.kept or n, self.candidates or n, n)
         penalty = self.reg + self.dropout / (1 - self.dropout) * squares
         how = (penalty, self.l1, self.non_negative, self.epochs, self.tolerance, room)
@@ -61,7 +66,7 @@ class Regressions:
         def block(rows: slice) -> tuple[IntArray, IntArray, FloatArray]:
             found: tuple[IntArray, IntArray, FloatArray] = _regress(
                 x.indptr, x.indices, x.data, columns.indptr, columns.indices, columns.data, squares,
-                allowed.indptr, allowed.indices, *how, rows.start, rows.stop,
+                products, allowed.indptr, allowed.indices, *how, rows.start, rows.stop,
             )  # fmt: skip
             return found
 
@@ -78,7 +83,7 @@ class Regressions:
         return sparse.csr_array(by_target.T)
 
     def visited(self, shape: Shape) -> tuple[float, float]:
-        """Candidates of all regressions, and events of these: what the cost of a pass depends on.
+        """Candidates of all regressions, and the work of a pass over them: what the cost depends on.
 
         Without a choice of candidates, non-negative weights know those that are met in common histories; items with
         many events are met by most.
@@ -89,7 +94,8 @@ class Regressions:
             met = min(3.0 * shape.n_events**2 / max(shape.n_users, 1), met)
         if self.candidates is not None:
             met = min(met, n * self.candidates)
-        return met, met * min(4.0 * shape.n_events / max(n, 1.0), float(shape.n_users))
+        work = min(4.0 * shape.n_events / max(n, 1.0), float(shape.n_users))
+        return met, met * (min(work, n / _STREAMED) if n <= _SMALL else work)
 
     def _allowed(self, x: Matrix, columns: Matrix) -> Matrix:
         """Row j: the candidates of item j; no rows where the kernel is to find them."""
@@ -99,15 +105,22 @@ class Regressions:
         return sparse.csr_array((0, n), dtype=np.float32)
 
 
+def _products(x: Matrix) -> FloatArray:
+    """(n, n) float64 ``X'X``."""
+    lower = gram(x)
+    lower += np.tril(lower, -1).T
+    return lower
+
+
 @njit(cache=True, nogil=True)
 def _regress(  # type: ignore[no-untyped-def]
-    indptr, items, data, t_indptr, t_users, t_data, squares, a_indptr, a_items,
+    indptr, items, data, t_indptr, t_users, t_data, squares, products, a_indptr, a_items,
     penalty, l1, non_negative, epochs, tolerance, k, start, stop,
 ):  # fmt: skip
     """The regressions of items ``start:stop``: (counts (b,), ids (m,), weights (m,)), sorted by id."""
-    n = len(squares)
+    n, small = len(squares), len(products) > 0
     together, w = np.zeros(n), np.zeros(n)
-    residual = np.zeros(len(indptr) - 1)
+    residual = np.zeros(0 if small else len(indptr) - 1)
     candidates, active = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
     strength, kept = np.empty(n, dtype=np.float32), np.empty(k, dtype=np.float32)
     counts = np.zeros(stop - start, dtype=np.int64)
@@ -115,21 +128,27 @@ def _regress(  # type: ignore[no-untyped-def]
     out = np.empty((stop - start) * k, dtype=np.float32)
     filled = 0
     for j in range(start, stop):
-        for p in range(t_indptr[j], t_indptr[j + 1]):
-            residual[t_users[p]] = t_data[p]
+        if small:
+            together[:] = products[j]
+        else:
+            for p in range(t_indptr[j], t_indptr[j + 1]):
+                residual[t_users[p]] = t_data[p]
         if len(a_indptr) > 1:
             m = a_indptr[j + 1] - a_indptr[j]
             candidates[:m] = a_items[a_indptr[j] : a_indptr[j + 1]]
+        elif small:
+            m = _above(j, together, squares, l1 if non_negative else -np.inf, candidates)
         elif non_negative:  # X w can only take away from what an item has in common with j
             m = _met(j, indptr, items, data, t_indptr, t_users, t_data, together, l1, candidates)
         else:
-            m = _others(j, squares, candidates)
+            m = _above(j, squares, squares, 0.0, candidates)
         _descend(
-            t_indptr, t_users, t_data, squares, residual, w, candidates, m, active,
+            t_indptr, t_users, t_data, squares, products, residual, together, w, candidates, m, active,
             penalty, l1, non_negative, epochs, tolerance,
         )  # fmt: skip
-        for p in range(t_indptr[j], t_indptr[j + 1]):
-            residual[t_users[p]] = 0.0
+        if not small:
+            for p in range(t_indptr[j], t_indptr[j + 1]):
+                residual[t_users[p]] = 0.0
         m = _nonzero(t_indptr, t_users, residual, w, candidates, m)
         for a in range(m):
             strength[a] = abs(w[candidates[a]])
@@ -152,11 +171,13 @@ def _met(  # type: ignore[no-untyped-def]
     for p in range(t_indptr[j], t_indptr[j + 1]):
         u = t_users[p]
         for q in range(indptr[u], indptr[u + 1]):
-            i = items[q]
-            if together[i] == 0:
+            i, product = items[q], np.float64(t_data[p]) * data[q]
+            if (
+                together[i] == 0 and product > 0
+            ):  # an event of weight 0 says nothing, and must not be met twice
                 candidates[m] = i
                 m += 1
-            together[i] += np.float64(t_data[p]) * data[q]
+            together[i] += product
     met = 0
     for a in range(m):
         i = candidates[a]
@@ -168,34 +189,44 @@ def _met(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _others(j, squares, candidates):  # type: ignore[no-untyped-def]
+def _above(j, values, squares, least, candidates):  # type: ignore[no-untyped-def]
+    """Items with an event, other than j, whose value is above ``least``, into ``candidates``; returns how many."""
     m = 0
     for i in range(len(squares)):
-        if i != j and squares[i] > 0:
+        if i != j and squares[i] > 0 and values[i] > least:
             candidates[m] = i
             m += 1
     return m
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def _descend(  # type: ignore[no-untyped-def]
-    t_indptr, t_users, t_data, squares, residual, w, candidates, m, active,
+    t_indptr, t_users, t_data, squares, products, residual, gradient, w, candidates, m, active,
     penalty, l1, non_negative, epochs, tolerance,
 ):  # fmt: skip
-    """Coordinate descent from w = 0; ``residual`` follows."""
+    """Coordinate descent from w = 0; ``residual`` follows, or ``gradient`` where the products are held."""
+    small = len(products) > 0
     all_of_them, n_active = True, 0
     for _ in range(epochs):
         visited = candidates[:m] if all_of_them else active[:n_active]
         most, change = 0.0, 0.0
         for i in visited:
             before, product = w[i], 0.0
-            for p in range(t_indptr[i], t_indptr[i + 1]):
-                product += residual[t_users[p]] * t_data[p]
+            if small:
+                product = gradient[i]
+            else:
+                for p in range(t_indptr[i], t_indptr[i + 1]):
+                    product += residual[t_users[p]] * t_data[p]
             after = _shrunk(product + squares[i] * before, l1, non_negative) / (squares[i] + penalty[i])
             if after != before:
                 w[i] = after
-                for p in range(t_indptr[i], t_indptr[i + 1]):
-                    residual[t_users[p]] -= (after - before) * t_data[p]
+                if small:
+                    row, delta = products[i], after - before
+                    for q in range(len(row)):
+                        gradient[q] -= delta * row[q]
+                else:
+                    for p in range(t_indptr[i], t_indptr[i + 1]):
+                        residual[t_users[p]] -= (after - before) * t_data[p]
             change = max(change, abs(after - before))
             most = max(most, abs(after))
         settled = change <= tolerance * most
@@ -221,14 +252,15 @@ def _shrunk(value, l1, non_negative):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _nonzero(t_indptr, t_users, residual, w, candidates, m):  # type: ignore[no-untyped-def]
-    """Move the candidates with a weight to the front, in the order of items; clear ``residual``."""
+    """Move the candidates with a weight to the front, in the order of items; clear ``residual`` where it is used."""
     kept = 0
     for a in range(m):
         i = candidates[a]
         if w[i] != 0:
             candidates[kept] = i
             kept += 1
-        for p in range(t_indptr[i], t_indptr[i + 1]):
-            residual[t_users[p]] = 0.0
+        if len(residual):
+            for p in range(t_indptr[i], t_indptr[i + 1]):
+                residual[t_users[p]] = 0.0
     candidates[:kept].sort()
     return kept
