@@ -12,6 +12,7 @@ from tests.conftest import build
 
 from recsmith import parallel
 from recsmith.errors import ParameterError
+from recsmith.models.linear import regressions
 from recsmith.models.linear.slim import SLIM
 from recsmith.types import Shape
 
@@ -171,3 +172,11 @@ def test_events_of_weight_zero_say_nothing(log, neighbors):
     fitted = SLIM(reg=1.0, l1=0.0, neighbors=neighbors).fit(weighed).weights_
     without = SLIM(reg=1.0, l1=0.0, neighbors=neighbors).fit(weighed.take(weight > 0)).weights_
     np.testing.assert_allclose(fitted.toarray(), without.toarray(), atol=1e-6)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"non_negative": False}, {"candidates": 6}])
+def test_a_large_catalogue_is_solved_by_residuals_to_the_same_end(log, parameters, monkeypatch):
+    small = SLIM(reg=2.0, l1=0.3, **EXACT, **parameters).fit(log).weights_.toarray()
+    monkeypatch.setattr(regressions, "_SMALL", 0)
+    large = SLIM(reg=2.0, l1=0.3, **EXACT, **parameters).fit(log).weights_.toarray()
+    np.testing.assert_allclose(small, large, atol=1e-6)

@@ -6,8 +6,8 @@ For each item j, over w with w[j] = 0::
 
 J. Friedman et al., "Regularization Paths for Generalized Linear Models via Coordinate Descent", JSS 2010, section 2:
 each step solves for one weight, and the residual ``x_j - X w`` follows. Steps cost the events of one item, and no
-product of items is ever held. In a small catalogue all products ``X'X`` are held, the gradient ``X'(x_j - X w)`` follows
-instead, and a step that changes nothing costs nothing. Once every candidate has been visited, passes see only the
+product of items is held. In a small catalogue all products ``X'X`` are, and the gradient ``X'(x_j - X w)`` follows:
+a step that changes nothing then costs nothing. Once every candidate has been visited, passes see only the
 weights that are not 0, until these have settled and another pass over all finds nothing to do.
 """
 
