@@ -214,3 +214,13 @@ def test_fixed_files(data):
     )
     found = check(auto(None, test=fixed(split.train, test), minutes=0.05), data)
     assert found.plan.test.name.startswith("fixed")
+
+
+def test_what_is_ahead_by_chance_alone_is_not_chosen():
+    """Everybody draws from the same items: no taste to be learned."""
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(0, 150, 3000), (rng.zipf(1.4, 3000) - 1) % 120
+    data = build(users.tolist(), items.tolist())
+    found = check(auto(data, minutes=0.1), data)
+    assert found.ending.winner == "popular"
+    assert any("not by two standard errors" in note for note in found.ending.notes)

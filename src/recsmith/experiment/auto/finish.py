@@ -19,10 +19,10 @@ from recsmith.experiment.auto.race import Race, Runner
 from recsmith.experiment.blend import Learned, learn_weights, mix
 from recsmith.experiment.recipe import Recipe
 from recsmith.experiment.train import as_bundle
-from recsmith.experiment.validation import Late, Validation, ask, together
+from recsmith.experiment.validation import Fits, Late, Validation, ask, steps, together
 from recsmith.models.blend import BlendConfig
-from recsmith.models.registry import name_of
-from recsmith.protocols import Monitor
+from recsmith.models.registry import model_class, name_of
+from recsmith.protocols import Evidence, Monitor
 from recsmith.recommend import Pipeline
 
 PARTS = 6  #: most models that a blend is made from
@@ -36,6 +36,8 @@ _RESERVED = 0.4  # of all the time, at most, for the end
 _ASKING = (
     0.1  # of all the time: what asking the test part may take of it; of more users a random part is asked
 )
+_SHOWN = 2.0  # standard errors by which the best of all must be ahead of what is the same for everybody
+_NEAR = 0.1  # of the best figure: further behind, nobody asks whether that is chance
 _WORTH = 1.0  # standard errors by which a blend must be ahead of the best single model
 
 
@@ -97,10 +99,10 @@ def blend(race: Race, count: int, ending: Ending, watch: Watch) -> None:
     leaders = race.leaders(count)
     if not leaders:
         return
-    best = leaders[0]
+    best = _not_by_chance(race, leaders, ending)
     assert best.best is not None
     ending.winner, ending.value, ending.recipe = best.model, best.best.value, _recipe(best)
-    if smaller_is_better(race.metric) or len(leaders) < 2:
+    if smaller_is_better(race.metric) or len(leaders) < 2 or best is not leaders[0]:
         return
     try:
         with watch("blend") as show:
@@ -136,6 +138,41 @@ def blend(race: Race, count: int, ending: Ending, watch: Watch) -> None:
             ],
         },
     )
+
+
+def _not_by_chance(race: Race, leaders: Sequence[Runner], ending: Ending) -> Runner:
+    """The best leader; a model that knows no taste where the best is not shown to be ahead of it.
+
+    The best of many models, each with many parameters, is ahead on validation by chance alone. Where what is the
+    same for everybody does as well, within two standard errors, it is the answer.
+    """
+    best = leaders[0]
+    plain = next((one for one in leaders if model_class(one.model).needs is Evidence.NOTHING), None)
+    if plain is None or plain is best or best.best is None or plain.best is None:
+        return best
+    if abs(best.best.value - plain.best.value) > _NEAR * abs(best.best.value):
+        return best
+    try:
+        samples = {one.model: _on_validation(race, one) for one in (best, plain)}
+    except (Late, RecsmithError, MemoryError):
+        return best
+    low, high = intervals(samples, against=plain.model, seed=race.seed)[best.model]
+    spread = (high - low) / 3.92 * math.sqrt(len(race.validation.folds))  # the same users in every fold
+    if race.validation.better * (low + high) / 2 > _SHOWN * spread:
+        return best
+    ending.notes.append(
+        f"{best.model} is the best on validation, but not by two standard errors ahead of {plain.model}, "
+        "which needs to know nothing of a user: that is chosen."
+    )
+    return plain
+
+
+def _on_validation(race: Race, runner: Runner) -> Sample:
+    """The figure of a model's best parameters for each validation user."""
+    fits = Fits(runner.model, race.validation, fallback="popular", seed=race.seed)
+    assert runner.best is not None
+    *_, last = steps(fits, runner.best.parameters, race.clock.deadline(0.5 * reserve(race, None, True)[0]))
+    return together(last.samples)
 
 
 def _fitted(race: Race, leaders: Sequence[Runner], show: Monitor) -> tuple[list[Runner], list[Pipeline]]:
