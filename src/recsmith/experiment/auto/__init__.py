@@ -1,5 +1,5 @@
 """``recsmith auto``: profile, race, tune, blend, test once, fit the winner on everything.
 
-Read ``run.py`` first; ``profile.py`` cuts the log, ``race.py`` chooses among the models of the registry, ``finish.py``
-blends and tests, ``page.py`` says what was done.
+Read ``run.py`` first; ``profile.py`` cuts the log, ``race.py`` tries the models of the registry, ``winner.py``
+chooses and blends, ``finish.py`` tests, ``page.py`` says what was done.
 """

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from recsmith.evaluation.report import smaller_is_better, written
-from recsmith.experiment.auto.finish import Ending
 from recsmith.experiment.auto.race import Runner
 from recsmith.experiment.auto.run import Auto
+from recsmith.experiment.auto.winner import Ending
 from recsmith.version import __version__
 
 

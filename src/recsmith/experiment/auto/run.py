@@ -14,9 +14,10 @@ from recsmith.errors import DataError, ParameterError
 from recsmith.evaluation.metrics import ranking
 from recsmith.evaluation.report import smaller_is_better
 from recsmith.experiment.auto.clock import Clock, Watch
-from recsmith.experiment.auto.finish import Ending, blend, judge, refit, reserve
+from recsmith.experiment.auto.finish import judge, refit
 from recsmith.experiment.auto.profile import Plan, Profile, plan, protocol, sample_of_users
 from recsmith.experiment.auto.race import Race, close
+from recsmith.experiment.auto.winner import Ending, choose_winner, reserve
 from recsmith.experiment.validation import Validation
 from recsmith.protocols import Monitor
 from recsmith.resources import Usage, measure
@@ -144,7 +145,7 @@ def _finish(
     fitted: dict[str, Any] = {}
     if race is not None:
         _, count = reserve(race, made.test, data is not None)
-        blend(race, count, ending, show)
+        choose_winner(race, count, ending, show)
         clock.ends("blend")
         if made.test is not None and race.leaders(1):
             last = sum(one.fit_seconds for one in race.leaders(count)) * 1.7 if data is not None else 0.0
