@@ -144,7 +144,7 @@ ROWS = (
     ),
     Row(
         "blend",
-        parts={"gowalla": ("graph-filter", "user-knn"), "yelp2018": ("graph-filter", "user-knn")},
+        parts=dict.fromkeys(DATA, ("graph-filter", "user-knn", "sparse-ease", "rp3beta")),
         published=figures((0.1920, 0.1597), (0.0720, 0.0593)),
     ),
 )  # fmt: skip

@@ -142,11 +142,15 @@ def _regress(  # type: ignore[no-untyped-def]
             m = _met(j, indptr, items, data, t_indptr, t_users, t_data, together, l1, candidates)
         else:
             m = _above(j, squares, squares, 0.0, candidates)
-        _descend(
-            t_indptr, t_users, t_data, squares, products, residual, together, w, candidates, m, active,
-            penalty, l1, non_negative, epochs, tolerance,
-        )  # fmt: skip
-        if not small:
+        if small:
+            _descend_small(
+                products, together, w, candidates, m, active, penalty, l1, non_negative, epochs, tolerance
+            )
+        else:
+            _descend(
+                t_indptr, t_users, t_data, squares, residual, w, candidates, m, active,
+                penalty, l1, non_negative, epochs, tolerance,
+            )  # fmt: skip
             for p in range(t_indptr[j], t_indptr[j + 1]):
                 residual[t_users[p]] = 0.0
         m = _nonzero(t_indptr, t_users, residual, w, candidates, m)
@@ -199,46 +203,95 @@ def _above(j, values, squares, least, candidates):  # type: ignore[no-untyped-de
     return m
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True)
 def _descend(  # type: ignore[no-untyped-def]
-    t_indptr, t_users, t_data, squares, products, residual, gradient, w, candidates, m, active,
+    t_indptr, t_users, t_data, squares, residual, w, candidates, m, active,
     penalty, l1, non_negative, epochs, tolerance,
 ):  # fmt: skip
-    """Coordinate descent from w = 0; ``residual`` follows, or ``gradient`` where the products are held."""
-    small = len(products) > 0
+    """Coordinate descent from w = 0; ``residual`` follows."""
     all_of_them, n_active = True, 0
     for _ in range(epochs):
         visited = candidates[:m] if all_of_them else active[:n_active]
         most, change = 0.0, 0.0
         for i in visited:
             before, product = w[i], 0.0
-            if small:
-                product = gradient[i]
-            else:
-                for p in range(t_indptr[i], t_indptr[i + 1]):
-                    product += residual[t_users[p]] * t_data[p]
+            for p in range(t_indptr[i], t_indptr[i + 1]):
+                product += residual[t_users[p]] * t_data[p]
             after = _shrunk(product + squares[i] * before, l1, non_negative) / (squares[i] + penalty[i])
             if after != before:
                 w[i] = after
-                if small:
-                    row, delta = products[i], after - before
-                    for q in range(len(row)):
-                        gradient[q] -= delta * row[q]
-                else:
-                    for p in range(t_indptr[i], t_indptr[i + 1]):
-                        residual[t_users[p]] -= (after - before) * t_data[p]
+                for p in range(t_indptr[i], t_indptr[i + 1]):
+                    residual[t_users[p]] -= (after - before) * t_data[p]
             change = max(change, abs(after - before))
             most = max(most, abs(after))
         settled = change <= tolerance * most
         if settled and all_of_them:
             return
         if all_of_them:
-            n_active = 0
-            for i in visited:
-                if w[i] != 0:
-                    active[n_active] = i
-                    n_active += 1
+            n_active = _active(w, visited, active)
         all_of_them = settled
+
+
+@njit(cache=True, nogil=True)
+def _descend_small(  # type: ignore[no-untyped-def]
+    products, gradient, w, candidates, m, active, penalty, l1, non_negative, epochs, tolerance
+):
+    """As ``_descend``; ``gradient`` follows, and between passes over all the active weights settle on their own."""
+    left = epochs
+    while left > 0:
+        left -= 1
+        most, change = _pass(products, gradient, w, candidates[:m], penalty, l1, non_negative)
+        if change <= tolerance * most:
+            return
+        few = active[: _active(w, candidates[:m], active)]
+        own, moved = np.empty((len(few), len(few))), np.empty(len(few))
+        for a in range(len(few)):
+            for b in range(len(few)):
+                own[a, b] = products[few[a], few[b]]
+            moved[a] = w[few[a]]
+        w_few, gradient_few, penalty_few = moved.copy(), gradient[few], penalty[few]
+        every = np.arange(len(few))
+        while left > 0:
+            left -= 1
+            most, change = _pass(own, gradient_few, w_few, every, penalty_few, l1, non_negative)
+            if change <= tolerance * most:
+                break
+        for a in range(len(few)):
+            w[few[a]] = w_few[a]
+            if w_few[a] != moved[a]:
+                _subtract(gradient, products[few[a]], w_few[a] - moved[a])
+
+
+@njit(cache=True, nogil=True)
+def _pass(products, gradient, w, visited, penalty, l1, non_negative):  # type: ignore[no-untyped-def]
+    """One pass over ``visited``; returns the largest weight and the largest change."""
+    most, change = 0.0, 0.0
+    for i in visited:
+        before, square = w[i], products[i, i]
+        after = _shrunk(gradient[i] + square * before, l1, non_negative) / (square + penalty[i])
+        if after != before:
+            w[i] = after
+            _subtract(gradient, products[i], after - before)
+        change = max(change, abs(after - before))
+        most = max(most, abs(after))
+    return most, change
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def _subtract(gradient, row, step):  # type: ignore[no-untyped-def]
+    for q in range(len(row)):
+        gradient[q] -= step * row[q]
+
+
+@njit(cache=True, nogil=True)
+def _active(w, visited, active):  # type: ignore[no-untyped-def]
+    """Those of ``visited`` with a weight, into ``active``; returns how many."""
+    n = 0
+    for i in visited:
+        if w[i] != 0:
+            active[n] = i
+            n += 1
+    return n
 
 
 @njit(cache=True, nogil=True, inline="always")
