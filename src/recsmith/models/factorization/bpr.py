@@ -5,7 +5,7 @@ Feedback", UAI 2009, section 4 (the criterion) and figure 4 (LearnBPR): with ``x
 user took and a random j that he did not, minimize ``-ln sigmoid(x) + reg / 2 (|p_u|^2 + |q_i|^2 + |q_j|^2)``.
 
 Where most random pairs are in order already, they teach nothing. With ``candidates`` > 1 the j that scores highest of
-several random ones is taken: W. Zhang, T. Chen, J. Wang and Y. Yu, "Optimizing Top-N Collaborative Filtering via Dynamic
+several random ones is taken: W. Zhang et al., "Optimizing Top-N Collaborative Filtering via Dynamic
 Negative Item Sampling", SIGIR 2013.
 """
 
