@@ -17,7 +17,7 @@ from recsmith.evaluation.report import smaller_is_better
 from recsmith.experiment.validation import Validation, judged_rows
 
 _SMALL = 50_000  # events below which one random cut says too little: three are averaged
-_MOST_USERS = 6_000  # asked at a trial; more users make a trial slower, and its figure hardly surer
+_MOST_USERS = 4_000  # asked at a trial; more users make a trial slower, and its figure hardly surer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
