@@ -39,6 +39,7 @@ class Entrant:
 
 
 _HALF_LIVES = (3, 5, 10, 20, 40)
+_ORDER = {"pair_half_life": (20, 50), "backward": (0.3,), "half_life": (5, 7, 10)}
 _EASE = {"reg": (100, 300, 1000, 3000)}
 _IALS = {"reg": (10, 30, 100), "alpha": (1, 10, 40)}
 _ITEM_KNN = {"neighbors": (50, 100, 200)}
@@ -51,10 +52,12 @@ RANKERS = (
     Entrant("popular, decayed", "popular", {"half_life": (30, 90, 365)}),
     Entrant("item-knn", "item-knn", _ITEM_KNN),
     Entrant("item-knn, recency", "item-knn", {**_ITEM_KNN, "half_life": _HALF_LIVES}),
+    Entrant("item-knn, order", "item-knn", _ORDER),
     Entrant("user-knn", "user-knn", _USER_KNN, {"shrinkage": 20}),
     Entrant("user-knn, recency", "user-knn", {**_USER_KNN, "half_life": _HALF_LIVES}, {"shrinkage": 20}),
     Entrant("ease", "ease", _EASE),
     Entrant("ease, recency", "ease", {**_EASE, "half_life": _HALF_LIVES}),
+    Entrant("ease, order", "ease", {"reg": (300, 1000), **_ORDER}),
     Entrant("ials", "ials", _IALS),
     Entrant("ials, recency", "ials", {**_IALS, "half_life": _HALF_LIVES}),
 )
