@@ -90,7 +90,7 @@ def test_fallback_slots(tiny):
     assert alone.shares["fallback_slots"] == 0.0 and alone.shares["empty_slots"] == pytest.approx(4 / 9)
     assert helped.shares["fallback_slots"] == pytest.approx(3 / 9)
     assert helped.config["fallback"] == {"class": "Popular", "half_life": None}
-    assert helped.config["model"] == {"class": "EASE", "reg": 1.0}
+    assert helped.config["model"] == {"class": "EASE", **EASE(reg=1.0).config.model_dump()}
 
 
 def test_beyond_accuracy_by_hand(popular):

