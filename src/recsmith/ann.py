@@ -8,7 +8,6 @@ chosen: ``docs/decisions/0007-ann-index.md``.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -135,13 +134,10 @@ class ItemIndex:
 
 
 def _faiss() -> Any:
-    known = "faiss" in sys.modules
     try:
         import faiss
     except ImportError:
         raise MissingExtraError.of("An index of the items", "ann") from None
-    if not known:
-        parallel.find_blas_again()
     return faiss
 
 

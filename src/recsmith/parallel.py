@@ -87,11 +87,6 @@ def _blas() -> Any:
         return one.submit(ThreadpoolController).result()
 
 
-def find_blas_again() -> None:
-    """To be called after a package that brings a BLAS of its own was imported: it is limited from then on, too."""
-    _blas.cache_clear()
-
-
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """BLAS uses one thread inside; safe to nest and to enter from several threads."""
