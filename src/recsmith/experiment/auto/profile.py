@@ -12,6 +12,7 @@ import numpy as np
 from recsmith.data.dataset import Dataset
 from recsmith.data.split import Split, percent
 from recsmith.data.split_by_name import Splitter, parse
+from recsmith.data.weighting import SECONDS_PER_DAY
 from recsmith.errors import DataError
 from recsmith.evaluation.report import smaller_is_better
 from recsmith.experiment.validation import Validation, judged_rows
@@ -56,7 +57,7 @@ class Profile:
             busiest_share=float(counts[: max(1, len(counts) // 100)].sum() / len(data)),
             repeats=1 - pairs / len(data),
             timed=times is not None,
-            days=None if times is None else (times[1] - times[0]) / 86_400,
+            days=None if times is None else (times[1] - times[0]) / SECONDS_PER_DAY,
             first=None if times is None else _day(times[0]),
             last=None if times is None else _day(times[1]),
             rated=data.value is not None and not bool(np.isnan(data.value).all()),

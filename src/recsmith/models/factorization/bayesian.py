@@ -20,12 +20,13 @@ from scipy import sparse
 from recsmith import parallel
 from recsmith.config import Config, Search
 from recsmith.data.dataset import Dataset
+from recsmith.data.weighting import SECONDS_PER_DAY
 from recsmith.errors import DataError
 from recsmith.models.base import generator
 from recsmith.models.baselines.rating_baseline import rated, rating_scale
 from recsmith.models.factorization.bayesian_answers import AnswersFromDraws
 from recsmith.models.factorization.chain import Block, Chain, Design, Keeper
-from recsmith.models.factorization.relations import SECONDS_OF_DAY, attributes, scaled
+from recsmith.models.factorization.relations import attributes, scaled
 from recsmith.protocols import Monitor
 from recsmith.types import Cost, FloatArray, IntArray, Shape
 
@@ -159,7 +160,7 @@ class BayesianMF(AnswersFromDraws):
         self.attribute_draws_ = np.concatenate(features) if features else nothing
         self.day_draws_ = nothing
         if days and data.time is not None:
-            share = np.bincount(np.searchsorted(self.days_, data.time // SECONDS_OF_DAY)) / len(data)
+            share = np.bincount(np.searchsorted(self.days_, data.time // SECONDS_PER_DAY)) / len(data)
             usual = np.einsum("d,dsm->sm", share, days[0], dtype=np.float64).astype(np.float32)
             self.day_draws_ = np.concatenate([days[0], usual[None]])
 
@@ -205,7 +206,7 @@ class BayesianMF(AnswersFromDraws):
         if c.rating_day:
             if data.time is None:
                 raise DataError(f"{data.name} has no times, which rating_day=True needs.")
-            self.days_, day = np.unique(data.time // SECONDS_OF_DAY, return_inverse=True)
+            self.days_, day = np.unique(data.time // SECONDS_PER_DAY, return_inverse=True)
             rows.append(day.astype(np.int32))
             counts.append(len(self.days_))
         designs = [[Design.of(part) for part in parts] for parts in (users, items, [])]

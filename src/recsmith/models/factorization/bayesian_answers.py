@@ -9,12 +9,13 @@ import numpy as np
 from scipy import sparse
 
 from recsmith import parallel
+from recsmith.data.weighting import SECONDS_PER_DAY
 from recsmith.errors import ParameterError
 from recsmith.models.base import BaseModel
 from recsmith.models.baselines.rating_baseline import history_ratings
 from recsmith.models.factorization import ordinal, posterior
 from recsmith.models.factorization.gibbs import normal_quantile
-from recsmith.models.factorization.relations import SECONDS_OF_DAY, scaled
+from recsmith.models.factorization.relations import scaled
 from recsmith.types import FloatArray, IntArray, Prediction, Queries, check_range
 
 _ROWS = 64  # queries answered together
@@ -258,7 +259,7 @@ class AnswersFromDraws(BaseModel[Any]):
         last = len(self.days_)
         if times is None:
             return np.full(n, last)
-        day = times // SECONDS_OF_DAY
+        day = times // SECONDS_PER_DAY
         place = np.minimum(np.searchsorted(self.days_, day), last - 1)
         return np.where(self.days_[place] == day, place, last)
 

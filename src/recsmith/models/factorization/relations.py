@@ -10,8 +10,6 @@ from scipy import sparse
 
 from recsmith.data.features import FeatureEncoder
 
-SECONDS_OF_DAY = 86_400
-
 
 def scaled(matrix: Any) -> Any:
     """A copy of a CSR matrix with ones where it has entries, each row over the root of their number.
