@@ -5,8 +5,7 @@ Nothing is printed here; ``recsmith quickstart`` shows what this returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,14 +17,11 @@ from recsmith.evaluation import evaluate, fold_in_gap, leaderboard
 from recsmith.evaluation.report import Report
 from recsmith.experiment.choose import Choice, Trial, choose
 from recsmith.experiment.train import as_bundle, make_pipeline
-from recsmith.protocols import Monitor
+from recsmith.experiment.watch import Watch, silent
 
 RANKING_METRIC = "ndcg@10"
 RATING_METRIC = "rmse"
 SPLIT = Splitter("user-time", {"share": 0.2})
-
-Watch = Callable[[str], AbstractContextManager[Monitor]]
-"""Opens a progress display of one model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +124,7 @@ def quickstart(data: Dataset, *, seed: int = 0, watch: Watch | None = None) -> Q
     DataError
         A log that is too small to be split twice.
     """
-    show = watch or _silent
+    show = watch or silent
     split = SPLIT.split(data)[0]
     trial = SPLIT.split(split.train)[0]
     ranking = [_run(one, RANKING_METRIC, split, trial, seed, show) for one in RANKERS]
@@ -172,15 +168,3 @@ def _run(
 
 def _pipeline(entrant: Entrant, trial: Trial) -> Any:
     return make_pipeline(entrant.model, **trial.parameters)
-
-
-@contextmanager
-def _silent(label: str) -> Iterator[Monitor]:
-    yield _Silent()
-
-
-class _Silent:
-    """A monitor that nobody watches."""
-
-    def progress(self, done: int, total: int, **figures: float) -> bool:
-        return False

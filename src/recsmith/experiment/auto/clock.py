@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from recsmith.experiment.validation import Deadline
 from recsmith.protocols import Monitor
-
-Watch: TypeAlias = Callable[[str], AbstractContextManager[Monitor]]
-"""Opens a progress display of one piece of work."""
 
 
 @dataclass(slots=True)

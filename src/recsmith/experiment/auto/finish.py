@@ -10,13 +10,14 @@ from recsmith.data.split import Split
 from recsmith.errors import RecsmithError
 from recsmith.evaluation.report import smaller_is_better
 from recsmith.evaluation.significance import Sample, holm, intervals, paired_p
-from recsmith.experiment.auto.clock import Clock, Watch
+from recsmith.experiment.auto.clock import Clock
 from recsmith.experiment.auto.race import Race, Runner
 from recsmith.experiment.auto.winner import GROWS, MIXED, Ending, Line, recipe_of
 from recsmith.experiment.blend import mix
 from recsmith.experiment.recipe import Recipe
 from recsmith.experiment.train import as_bundle
 from recsmith.experiment.validation import Late, Validation, ask, together
+from recsmith.experiment.watch import Watch
 from recsmith.models.registry import name_of
 from recsmith.recommend import Pipeline
 

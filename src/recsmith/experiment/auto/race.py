@@ -16,12 +16,13 @@ from typing import Any
 from recsmith import estimate
 from recsmith.errors import RecsmithError
 from recsmith.evaluation.report import smaller_is_better
-from recsmith.experiment.auto.clock import Clock, Slice, Watch
+from recsmith.experiment.auto.clock import Clock, Slice
 from recsmith.experiment.search import Search
 from recsmith.experiment.space import WHEN_ASKED, fit_key, space_of
 from recsmith.experiment.study import Study, Trial
 from recsmith.experiment.train import make_pipeline
 from recsmith.experiment.validation import Deadline, Fits, Late, Validation, steps
+from recsmith.experiment.watch import Watch
 from recsmith.models.registry import MODELS, model_class
 
 RACED = 3  #: trials of each model in the race: one fit, asked with other half-lives too where there are times

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +11,13 @@ from recsmith.data.split_by_name import Splitter
 from recsmith.errors import DataError, ParameterError
 from recsmith.evaluation.metrics import ranking
 from recsmith.evaluation.report import smaller_is_better
-from recsmith.experiment.auto.clock import Clock, Watch
+from recsmith.experiment.auto.clock import Clock
 from recsmith.experiment.auto.finish import judge, refit
 from recsmith.experiment.auto.profile import Plan, Profile, plan, protocol, sample_of_users
 from recsmith.experiment.auto.race import Race, close
 from recsmith.experiment.auto.winner import Ending, choose_winner, reserve
 from recsmith.experiment.validation import Validation
-from recsmith.protocols import Monitor
+from recsmith.experiment.watch import Watch, silent
 from recsmith.resources import Usage, measure
 
 _LOOK = 2_000  # events of the first look, at errors
@@ -86,7 +84,7 @@ def auto(
     known = data if data is not None else None if test is None else test.train
     if known is None or not len(known):
         raise DataError("auto has no event to learn from. Give it a log, or a split.")
-    show = watch or _silent
+    show = watch or silent
     clock = Clock(60 * minutes)
     with measure() as usage:
         profile = Profile.of(known)
@@ -153,15 +151,3 @@ def _finish(
             clock.ends("test")
     refit(ending, data, made.test, fitted, race, clock, seed, show, metric)
     clock.ends("last fit")
-
-
-class _Silent:
-    """A monitor that nobody watches."""
-
-    def progress(self, done: int, total: int, **figures: float) -> bool:
-        return False
-
-
-@contextmanager
-def _silent(label: str) -> Iterator[Monitor]:
-    yield _Silent()

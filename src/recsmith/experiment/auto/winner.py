@@ -13,11 +13,11 @@ from recsmith.data.split import Split
 from recsmith.errors import RecsmithError
 from recsmith.evaluation.report import smaller_is_better
 from recsmith.evaluation.significance import Interval, Sample, intervals
-from recsmith.experiment.auto.clock import Watch
 from recsmith.experiment.auto.race import Race, Runner
 from recsmith.experiment.blend import Learned, learn_weights, mix
 from recsmith.experiment.recipe import Recipe
 from recsmith.experiment.validation import Fits, Late, steps, together
+from recsmith.experiment.watch import Watch
 from recsmith.models.blend import BlendConfig
 from recsmith.models.registry import model_class, name_of
 from recsmith.protocols import Evidence, Monitor
