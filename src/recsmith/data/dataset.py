@@ -233,12 +233,15 @@ class Dataset:
             if entries == "ones":
                 pairs.data[:] = 1
             return pairs
+        last = self.latest()
+        indptr = np.searchsorted(self.user[last], np.arange(self.n_users + 1)).astype(np.int64)
+        return sparse.csr_array((self.ratings()[last], self.item[last], indptr), shape=shape)
+
+    def latest(self) -> IntArray:
+        """(pairs,) int64 the last event of each pair of a user and an item, sorted by user and item."""
         key = self.user.astype(np.int64) * self.n_items + self.item
-        order = np.argsort(key, kind="stable")
-        last = np.flatnonzero(np.diff(key[order], append=-1))
-        users, items = np.divmod(key[order][last], self.n_items)
-        indptr = np.searchsorted(users, np.arange(self.n_users + 1)).astype(np.int64)
-        return sparse.csr_array((self.ratings()[order][last], items.astype(np.int32), indptr), shape=shape)
+        order: IntArray = np.argsort(key, kind="stable")
+        return order[np.diff(key[order], append=-1) != 0]
 
     def ratings(self) -> FloatArray:
         """(m,) the ratings, or an error that says that the log has none."""

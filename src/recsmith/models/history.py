@@ -12,7 +12,7 @@ from scipy import sparse
 
 from recsmith import parallel
 from recsmith.kernels import njit
-from recsmith.types import FloatArray, IntArray, Queries, check_range, ragged_take
+from recsmith.types import FloatArray, IntArray, Queries, check_range, ragged_rows, ragged_take
 
 _ROWS = 64
 
@@ -61,6 +61,14 @@ def linear_contributions(queries: Queries, matrix: Any, rows: IntArray, items: I
     return np.asarray(
         queries.event_weights()[positions] * matrix[queries.items[positions], target], dtype=np.float32
     )
+
+
+def dense_rows(matrix: Any, items: IntArray) -> FloatArray:
+    """(len(items), n_columns) float32 rows of a CSR matrix, NaN where it has no entry."""
+    rows = matrix[np.asarray(items)]
+    out = np.full(rows.shape, np.nan, dtype=np.float32)
+    out[ragged_rows(rows.indptr), rows.indices] = rows.data
+    return out
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})

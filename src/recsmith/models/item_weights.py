@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from recsmith.models.base import BaseModel, C
-from recsmith.models.history import linear_contributions, linear_scores
+from recsmith.models.history import dense_rows, linear_contributions, linear_scores
 from recsmith.models.neighbors.similarity import Matrix
 from recsmith.types import FloatArray, IntArray, Queries
 
@@ -29,10 +27,7 @@ class ItemWeights(BaseModel[C]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32: what each item adds to every other, NaN where it has no weight."""
         self.check_fitted()
-        rows = self.weights_[np.asarray(items)]
-        out = np.full(rows.shape, np.nan, dtype=np.float32)
-        out[np.repeat(np.arange(len(items)), np.diff(rows.indptr)), rows.indices] = rows.data
-        return out
+        return dense_rows(self.weights_, items)
 
     def contributions(self, queries: Queries, rows: IntArray, items: IntArray) -> FloatArray:
         """Weight times event weight: they add up to the score exactly."""

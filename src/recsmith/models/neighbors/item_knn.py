@@ -15,7 +15,7 @@ from scipy import sparse
 from recsmith.config import Search
 from recsmith.data.dataset import Dataset
 from recsmith.models.baselines.rating_baseline import clipped, history_ratings, rated
-from recsmith.models.history import linear_contributions, linear_scores
+from recsmith.models.history import dense_rows, linear_contributions, linear_scores
 from recsmith.models.neighbors.rating import NeighborModel, mean_deviation
 from recsmith.models.neighbors.similarity import (
     Matrix,
@@ -123,10 +123,7 @@ class ItemKNN(NeighborModel[ItemKNNConfig]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 similarity of each item's neighbours, NaN elsewhere."""
         self.check_fitted()
-        rows = self.neighbors_[np.asarray(items)]
-        out = np.full(rows.shape, np.nan, dtype=np.float32)
-        out[np.repeat(np.arange(len(items)), np.diff(rows.indptr)), rows.indices] = rows.data
-        return out
+        return dense_rows(self.neighbors_, items)
 
     def contributions(self, queries: Queries, rows: IntArray, items: IntArray) -> FloatArray:
         """Similarity times event weight: they add up to the score."""
@@ -145,9 +142,7 @@ class ItemKNN(NeighborModel[ItemKNNConfig]):
 
     def _places(self, data: Dataset) -> Places:
         """The place of each pair's latest event in its history, in the order of the entries of both matrices."""
-        key = data.user.astype(np.int64) * data.n_items + data.item
-        order = np.argsort(key, kind="stable")
-        last = order[np.diff(key[order], append=-1) != 0]
+        last = data.latest()
         place = (last - data.offsets[data.user[last]]).astype(np.int32)
         by_item = np.argsort(data.item[last], kind="stable")
         return Places(place[by_item], place, self.config.pair_half_life, self.config.backward)

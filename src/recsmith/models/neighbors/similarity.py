@@ -270,7 +270,7 @@ def _nearest(  # type: ignore[no-untyped-def]
     start,
     stop,
 ):
-    """The block ``start:stop`` of ``nearest``: (counts (b,), ids (b, k), similarities (b, k)), sorted by id."""
+    """As ``nearest_overlap``, for ratings, whose moments are needed, and for a cosine that knows places."""
     n = len(t_lengths)
     sums = np.zeros((n, 2 if kind < 2 else 6))  # n, sum xy, xx, yy, x, y over the columns in common
     touched = np.empty(n, dtype=np.int32)
@@ -287,8 +287,6 @@ def _nearest(  # type: ignore[no-untyped-def]
                     sums, touched, m, values[e], places[e], t_ids[low:high], t_values[low:high],
                     t_places[low:high], decay, backward,
                 )  # fmt: skip
-            elif kind < 2:
-                m = _overlap(sums, touched, m, values[e], t_ids[low:high], t_values[low:high])
             else:
                 m = _moments(sums, touched, m, values[e], t_ids[low:high], t_values[low:high])
         touched[:m].sort()
@@ -313,18 +311,6 @@ def _strongest(indptr, values, k, keep):  # type: ignore[no-untyped-def]
         low, high = indptr[r], indptr[r + 1]
         kept = largest(np.arange(low, high), values[low:high], high - low, k, positions, best)
         keep[positions[:kept]] = True
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _overlap(sums, touched, m, x, ids, values):  # type: ignore[no-untyped-def]
-    for p in range(len(ids)):
-        s = sums[ids[p]]
-        if s[0] == 0:
-            touched[m] = ids[p]
-            m += 1
-        s[0] += 1
-        s[1] += x * values[p]
-    return m
 
 
 @njit(cache=True, nogil=True, inline="always")
