@@ -117,9 +117,8 @@ ROWS = (
     ),
     Row(
         "bpr", "bpr",
-        fixed={"gowalla": {"epochs": 100}, "yelp2018": {"epochs": 60}},
-        grid={"gowalla": {"reg": (0.005,), "embedding_size": (64, 128, 256)},
-              "yelp2018": {"reg": (0.008,), "embedding_size": (64, 128)}},
+        fixed=both(epochs=100, candidates=10, reg=0.01),
+        grid=both(learning_rate=(0.05, 0.1)),
         published=figures((0.1627, 0.1378), (0.0576, 0.0468)),
     ),
     Row(
