@@ -240,8 +240,9 @@ class Dataset:
     def latest(self) -> IntArray:
         """(pairs,) int64 the last event of each pair of a user and an item, sorted by user and item."""
         key = self.user.astype(np.int64) * self.n_items + self.item
-        order: IntArray = np.argsort(key, kind="stable")
-        return order[np.diff(key[order], append=-1) != 0]
+        order = np.argsort(key, kind="stable")
+        last: IntArray = order[np.diff(key[order], append=-1) != 0]
+        return last
 
     def ratings(self) -> FloatArray:
         """(m,) the ratings, or an error that says that the log has none."""

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from recsmith.config import Search
 from recsmith.kernels import njit
-from recsmith.models.factorization.pairwise import Factors, Pairs, Pairwise, PairwiseConfig, draw_other
+from recsmith.models.factorization.pairwise import Factors, Pairs, Pairwise, PairwiseConfig, draw_other, teach
 from recsmith.types import FloatArray, IntArray
 
 
@@ -92,18 +92,7 @@ def _descend(  # type: ignore[no-untyped-def]
                     x += pu[f] * (qi[f] - qj[f])
                 in_order += x > 0
                 pull = step * weight[e] / (np.float32(1) + np.exp(x))
-                if not teach_items:
-                    for f in range(len(pu)):
-                        pu[f] = keep * pu[f] + pull * (qi[f] - qj[f])
-                    continue
-                for f in range(len(pu)):
-                    a, b, c = pu[f], qi[f], qj[f]
-                    pu[f] = keep * a + pull * (b - c)
-                    qi[f] = keep * b + pull * a
-                    qj[f] = keep * c - pull * a
-                if has_bias:
-                    bias[i] = keep * bias[i] + pull
-                    bias[j] = keep * bias[j] - pull
+                teach(p[u], q, bias, i, j, pull, keep, has_bias, teach_items)
     return in_order
 
 

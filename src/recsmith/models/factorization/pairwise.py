@@ -283,3 +283,21 @@ def draw_other(state, members, taken, low, high):  # type: ignore[no-untyped-def
         if a == high or taken[a] != j:
             return state, j
     return state, -1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def teach(pu, q, bias, i, j, pull, keep, has_bias, teach_items):  # type: ignore[no-untyped-def]
+    """A step of size ``pull`` that lifts item i above item j for a user, and shrinks what it touches to ``keep``."""
+    qi, qj = q[i], q[j]
+    if not teach_items:
+        for f in range(len(pu)):
+            pu[f] = keep * pu[f] + pull * (qi[f] - qj[f])
+        return
+    for f in range(len(pu)):
+        a, b, c = pu[f], qi[f], qj[f]
+        pu[f] = keep * a + pull * (b - c)
+        qi[f] = keep * b + pull * a
+        qj[f] = keep * c - pull * a
+    if has_bias:
+        bias[i] = keep * bias[i] + pull
+        bias[j] = keep * bias[j] - pull

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from recsmith.config import Search
 from recsmith.kernels import njit
-from recsmith.models.factorization.pairwise import Factors, Pairs, Pairwise, PairwiseConfig, draw_other
+from recsmith.models.factorization.pairwise import Factors, Pairs, Pairwise, PairwiseConfig, draw_other, teach
 from recsmith.types import Cost, FloatArray, IntArray, Shape
 
 
@@ -56,7 +56,8 @@ class WARP(Pairwise[WARPConfig]):
     ) -> int:
         """A step for each pair of which a violation is found, on the hinge loss weighted by the rank."""
         c = self.config
-        loss = rank_losses(len(factors.bias), c.max_trials)
+        bias = factors.bias
+        loss = self.once("losses", bias, lambda: rank_losses(len(bias), c.max_trials))
         return int(
             _descend(
                 *pairs.arrays, *pieces, members, factors.p, factors.q, factors.bias, steps, np.float32(c.reg),
@@ -110,18 +111,6 @@ def _descend(  # type: ignore[no-untyped-def]
                 in_order += draws > 0
                 if j < 0 or draws == len(loss):
                     continue
-                qj = q[j]
                 pull = step * weight[e] * loss[draws]
-                if not teach_items:
-                    for f in range(len(pu)):
-                        pu[f] = keep * pu[f] + pull * (qi[f] - qj[f])
-                    continue
-                for f in range(len(pu)):
-                    a, b, c = pu[f], qi[f], qj[f]
-                    pu[f] = keep * a + pull * (b - c)
-                    qi[f] = keep * b + pull * a
-                    qj[f] = keep * c - pull * a
-                if has_bias:
-                    bias[i] = keep * bias[i] + pull
-                    bias[j] = keep * bias[j] - pull
+                teach(p[u], q, bias, i, j, pull, keep, has_bias, teach_items)
     return in_order
