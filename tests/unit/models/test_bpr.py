@@ -37,10 +37,26 @@ def share_of_own_group(model, data, groups, queries) -> float:
     return float((groups[lists.items] == (np.arange(len(queries)) % 4)[:, None]).mean())
 
 
-def test_planted_groups_are_recovered_by_known_and_new_users():
+@pytest.mark.parametrize("candidates", [1, 5])
+def test_planted_groups_are_recovered_by_known_and_new_users(candidates):
     data, groups = planted()
-    assert share_of_own_group(BPR(**PAIRWISE_SETTINGS), data, groups, data.queries()) > 0.95
-    assert share_of_own_group(BPR(**PAIRWISE_SETTINGS), data, groups, strangers(data.queries())) > 0.95
+    settings = {**PAIRWISE_SETTINGS, "candidates": candidates}
+    assert share_of_own_group(BPR(**settings), data, groups, data.queries()) > 0.95
+    assert share_of_own_group(BPR(**settings), data, groups, strangers(data.queries())) > 0.95
+
+
+def test_of_several_candidates_the_one_that_scores_highest_is_pushed_down():
+    p = np.ones((1, 2), dtype=np.float32)
+    q = np.array([[0.0, 0.0], [0.1, 0.1], [0.9, 0.8], [0.5, -0.5]], dtype=np.float32)
+    factors = Factors(p, q.copy(), np.zeros(4, dtype=np.float32))
+    one = np.array([0, 1])
+    taken = np.array([0], dtype=np.int32)
+    pairs = Pairs(np.array([0]), taken, np.ones(1, np.float32), one, one, taken)
+    steps, others = np.array([0.1], dtype=np.float32), np.arange(4, dtype=np.int32)
+    model = BPR(embedding_size=2, reg=0, candidates=100)
+    model.descend(pairs, (0, 1), others, factors, steps, np.uint64(3), teach_items=True)
+    assert (factors.q[2] < q[2]).all()
+    np.testing.assert_array_equal(factors.q[[1, 3]], q[[1, 3]])
 
 
 def test_a_step_follows_the_gradient_of_the_stated_loss():
