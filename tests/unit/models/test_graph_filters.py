@@ -45,7 +45,7 @@ class Dense:
         self.history = self.x / np.sqrt(self.x.sum(axis=1, keepdims=True))
 
 
-def close(model, data, expected, **tolerance):
+def assert_scores(model, data, expected, **tolerance):
     np.testing.assert_allclose(
         model.fit(data).score(data.queries()), expected, **({"rtol": 1e-3, "atol": 1e-5} | tolerance)
     )
@@ -53,7 +53,7 @@ def close(model, data, expected, **tolerance):
 
 def test_gf_cf_is_its_formula(log):
     d = Dense(log, 7)
-    close(GFCF(rank=7, ideal_weight=0.4), log, d.history @ (d.s + 0.4 * d.ideal))
+    assert_scores(GFCF(rank=7, ideal_weight=0.4), log, d.history @ (d.s + 0.4 * d.ideal))
 
 
 def rk4(slope, r, time, steps):
@@ -96,7 +96,7 @@ def test_bspm_is_its_process(log, merge, solver, steps, time, average):
         sharpen_steps=steps,
         average=average,
     )
-    close(model, log, expected)
+    assert_scores(model, log, expected)
 
 
 def test_bspm_without_sharpening_is_gf_cf(log):
@@ -118,7 +118,7 @@ def test_graph_filter_is_its_formula(log, order, exponents):
         rank=5, ideal_weight=0.1, sharpen_time=1.5, sharpen_order=order, input_exponent=0.2, output_exponent=0.6,
         user_exponent=exponents[0], item_exponent=exponents[1],
     )  # fmt: skip
-    close(model, log, d.history @ f)
+    assert_scores(model, log, d.history @ f)
 
 
 def test_decay_tends_to_the_exponential():

@@ -11,6 +11,7 @@ where x is the history over the square root of its weight and ``D`` the degrees 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Self, TypeVar
 
@@ -76,9 +77,9 @@ class SpectralModel(BaseModel[F]):
     degrees_: FloatArray  #: (n_items,) float64 weight of each item in the log
     vectors_: FloatArray  #: (n_items, rank or less) float32 leading eigenvectors of S
 
+    @abstractmethod
     def response(self) -> Response:
         """The filter that the parameters stand for."""
-        raise NotImplementedError
 
     def normalization(self) -> tuple[float, float]:
         """Exponents of the users' and the items' degrees that the log is divided by."""
