@@ -17,7 +17,7 @@ from recsmith import parallel
 from recsmith.errors import MissingExtraError
 from recsmith.kernels import njit
 from recsmith.scan import ByLength, holds, insert
-from recsmith.types import FloatArray, IntArray, State
+from recsmith.types import FloatArray, IntArray, State, ragged_take
 
 INDEX_FROM = 100_000  #: items below which making an index saves less than it takes, measured
 PROBES = 24  #: cells that a request looks into: recall@10 above 0.98 on trained factors
@@ -99,9 +99,8 @@ class ItemIndex:
         """The lists of ``rows`` by the scan."""
         lists = np.full((len(rows), items.shape[1]), -1, dtype=items.dtype)
         best = np.full(lists.shape, -np.inf, dtype=np.float32)
-        parts = [hidden[offsets[r] : offsets[r + 1]] for r in rows]
-        bounds = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
-        self.scan.best(queries[rows], barred, bounds, np.concatenate(parts), lists, best)
+        bounds, positions = ragged_take(offsets, rows)
+        self.scan.best(queries[rows], barred, bounds, hidden[positions], lists, best)
         items[rows], scores[rows] = lists, best
 
     def state(self) -> State:

@@ -195,16 +195,17 @@ def _literals(annotation: Any) -> list[Any]:
 
 def _read(name: str, text: str) -> Search:
     """``1..1000,log`` or ``cosine|jaccard``."""
+    wrong = ParameterError.of("the space", name, "low..high, low..high,log or a|b|c", text)
     bounds, comma, scale = str(text).partition(",")
     low, dots, high = bounds.partition("..")
+    if comma and (not dots or scale.strip() != "log"):
+        raise wrong
+    if not dots:
+        return Search(choices=tuple(_plain(part.strip()) for part in bounds.split("|")))
     try:
-        if dots and (not comma or scale.strip() == "log"):
-            return Search(float(low), float(high), log=bool(comma))
-        if not dots and not comma:
-            return Search(choices=tuple(_plain(part.strip()) for part in bounds.split("|")))
+        return Search(float(low), float(high), log=bool(comma))
     except ValueError:
-        pass
-    raise ParameterError.of("the space", name, "low..high, low..high,log or a|b|c", text)
+        raise wrong from None
 
 
 def _plain(text: str) -> Any:
