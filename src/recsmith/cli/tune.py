@@ -82,7 +82,8 @@ def tune(
 
     The result is a config file for recsmith train --config. The model's defaults are the first trial.
     """
-    from recsmith.experiment.space import space_of
+    from recsmith.cli.stream import check_folder
+    from recsmith.experiment.space import changed, space_of
     from recsmith.experiment.tune import tune as search
     from recsmith.experiment.validation import Validation
 
@@ -95,14 +96,10 @@ def tune(
     folds, words = validation_folds(source, split, train, validation)
     output.note(words)
     judged = Validation.of(folds, metric, seed=seed)
-    from recsmith.experiment.space import changed
-
     searched = changed(space_of(model, folds[0].train, metric), model, wanted)
     folder = out or Path(_FOLDER) / f"{model}-{_slug(folds[0].train.name)}-{metric.replace('@', '')}"
     file = study or folder / "study.sqlite"
     config = folder / f"{model}.yaml"
-    from recsmith.cli.stream import check_folder
-
     check_folder(config)
     with output.bars() as bars, bars.bar(f"tune {model}") as bar:
         found = search(
