@@ -18,8 +18,8 @@ from recsmith.types import Cost, Queries, Shape
 
 _COLUMN = 1 << 20  # numbers of the column that calibration brings into another order
 _EVENT, _ID = 24.0, 16.0  # bytes of an event (user, item, row, time) and of an id
-_LOAD_PEAK, _LOAD_MOVED = 40.0, 150.0  # bytes an event: the table, its indices and their order; measured
-_SPLIT_PEAK, _SPLIT_MOVED = 60.0, 100.0
+_LOAD_PEAK, _LOAD_MOVED = 40.0, 500.0  # bytes an event: the table, its indices and their order; measured
+_SPLIT_PEAK, _SPLIT_MOVED = 60.0, 300.0
 _LIST_MOVED = 100.0  # bytes for each item of a list: to raw ids and to a file
 _HISTORY_MOVED = 100.0  # bytes for each event of a history: weighed and hidden
 
