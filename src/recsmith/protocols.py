@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Flag, auto
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -34,6 +35,17 @@ class Monitor(Protocol):
 
     def progress(self, done: int, total: int, **figures: float) -> bool:
         """``done`` of ``total`` steps are done. Returns True where the fit should stop here."""
+        ...
+
+
+@runtime_checkable
+class Coach(Monitor, Protocol):
+    """A monitor that follows a training epoch by epoch: it judges the model, and says where its state is kept."""
+
+    checkpoint: Path | None  #: the file that a training writes after each epoch, and goes on from where it exists
+
+    def judge(self, model: Model, epoch: int) -> float | None:
+        """A figure of the model as it is after ``epoch`` epochs, larger is better; None: not judged this time."""
         ...
 
 
