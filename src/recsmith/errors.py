@@ -10,6 +10,7 @@
     │   └── BundleError                 a bundle on disk that must not be used
     ├── StorageError                    the disk is full or refuses: exit status 1
     ├── NotFittedError                  a model was asked before it was fitted: exit status 1
+    ├── TrainingError                   a training cannot go on: exit status 1
     ├── FetchError                      a download failed: exit status 1
     └── MissingExtraError (ImportError) an optional dependency is not installed: exit status 1
 
@@ -72,6 +73,10 @@ class StorageError(RecsmithError):
 
 class NotFittedError(RecsmithError):
     """A model was asked for scores before ``fit``."""
+
+
+class TrainingError(RecsmithError):
+    """A training cannot go on: its loss is not a number."""
 
 
 class FetchError(RecsmithError):

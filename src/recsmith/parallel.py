@@ -42,6 +42,11 @@ def n_threads() -> int:
     return cores()
 
 
+def in_worker() -> bool:
+    """Whether this thread is one of the pool."""
+    return getattr(_worker, "inside", False)
+
+
 def cores() -> int:
     """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -129,7 +134,7 @@ def run(function: Callable[[T], Any], tasks: Sequence[T], *, width: int | None =
     """
     width = min(width or n_threads(), n_threads(), len(tasks))
     with single_threaded_blas():
-        if width <= 1 or getattr(_worker, "inside", False):
+        if width <= 1 or in_worker():
             return [function(task) for task in tasks]
         return _share_out(function, tasks, width)
 

@@ -106,7 +106,16 @@ def test_fit_leaves_its_input_alone_and_refit_forgets(name, checkerboard):
         np.testing.assert_array_equal(array, getattr(checkerboard, key))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].extra == "torch"])
+def test_seed_gives_the_same_digits(name, ml_like):
+    first, second, other = (create(name).fit(ml_like, rng=seed).state() for seed in (5, 5, 6))
+    assert first.values == second.values
+    for key, array in first.arrays.items():
+        np.testing.assert_array_equal(array, second.arrays[key])
+    assert any((array != other.arrays[key]).any() for key, array in first.arrays.items())
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].extra != "torch"])
 def test_threads_and_seed_do_not_change_a_digit(name, ml_like):
     states = []
     for threads in (1, 2):

@@ -40,6 +40,7 @@ MODELS: dict[str, Entry] = {
     "svdpp": Entry("recsmith.models.factorization.svdpp:SVDpp"),
     "timesvd": Entry("recsmith.models.factorization.timesvd:TimeSVD"),
     "bayesian-mf": Entry("recsmith.models.factorization.bayesian:BayesianMF"),
+    "sasrec": Entry("recsmith.models.sequential.sasrec:SASRec", "torch"),
     "blend": Entry("recsmith.models.blend:Blend"),
 }
 

@@ -1,0 +1,1 @@
+"""Neural networks over a history without its order: collaborative filtering, autoencoders, towers."""

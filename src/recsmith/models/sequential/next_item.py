@@ -1,0 +1,152 @@
+"""What models of the next item share: windows of histories to learn from, and asking with the latest events."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recsmith.data.dataset import Dataset
+from recsmith.data.sequences import latest, pad
+from recsmith.errors import DataError
+from recsmith.models.torch_model import TorchModel, asking, scores_array
+from recsmith.training.config import TrainingConfig
+from recsmith.training.loop import Objective
+from recsmith.types import FloatArray, IntArray, Queries, check_range
+
+_MIX = 16  # batches among which windows are sorted by length
+
+
+class NextItemConfig(TrainingConfig):
+    """Parameters of a model of the next item."""
+
+    embedding_size: int = Field(default=64, ge=1)
+    """Length of an item vector, >= 1."""
+    max_length: int = Field(default=50, ge=1)
+    """Latest events of a history that are read, >= 1; older ones are left out."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Share of activations set to 0 in training, 0 to 1."""
+
+
+C = TypeVar("C", bound=NextItemConfig)
+
+
+class NextItemModel(TorchModel[C]):
+    """Scores are the product of a vector for the history, oldest event first, and the item vectors.
+
+    A subclass's module has ``items`` (an ``nn.Embedding`` of n_items rows) and maps (n, length) int64 items and
+    (n,) lengths to (n, length, d) vectors, of which number t has read events 0 to t.
+    """
+
+    learned = ("sizes_",)
+    weighs_history = True  # what counts is the order
+    items_: FloatArray  #: (n_items, d) float32 item vectors, of the last ``settle``
+
+    def sizes(self, data: Dataset) -> dict[str, Any]:
+        """Number of items."""
+        return {"n_items": data.n_items}
+
+    def check(self, data: Dataset) -> None:
+        """A log in which nobody has two events has no next item.
+
+        Raises
+        ------
+        DataError
+            Nobody has two events.
+        """
+        if np.diff(data.offsets).max(initial=0) < 2:
+            raise DataError(
+                f"{data.name}: no user has two events, so there is no next item to learn from. {type(self).__name__} "
+                "needs histories; without them use 'popular'."
+            )
+
+    @abstractmethod
+    def objective(self, data: Dataset) -> Windows:
+        """Windows of the histories, and the loss of some of them."""
+
+    def settle(self) -> None:
+        """Keep the item vectors as an array: ``recommend`` multiplies with them."""
+        self.items_ = self.item_table().detach().cpu().numpy().copy()
+
+    def item_table(self) -> Tensor:
+        """(n_items, d) item vectors that the history's vector is multiplied with."""
+        items: nn.Embedding = self.module_.items  # type: ignore[assignment]
+        return items.weight[: self.sizes_["n_items"]]
+
+    def history_vectors(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """(n, d) vectors of the padded histories ``items`` (n, length), each with ``lengths`` (n,) >= 1 events."""
+        vectors = self.module_(items, lengths)
+        last: Tensor = vectors[torch.arange(len(items), device=items.device), lengths - 1]
+        return last
+
+    def embed_queries(self, queries: Queries) -> FloatArray:
+        """(n, d) float32; a row of NaN where the history is empty."""
+        self.check_fitted()
+        check_range("score", "queries.items", queries.items, len(self.items_))
+        starts, lengths = latest(queries.offsets, self.config.max_length)
+        out = np.full((len(queries), self.items_.shape[1]), np.nan, dtype=np.float32)
+        there = np.flatnonzero(lengths)
+        if len(there):
+            with asking():
+                rows = self.tensor(pad(queries.items, starts[there], lengths[there])).clamp_min(0)
+                out[there] = self.history_vectors(rows, self.tensor(lengths[there])).float().cpu().numpy()
+        return out
+
+    def embed_items(self) -> FloatArray:
+        """(n_items, d) float32."""
+        self.check_fitted()
+        return self.items_
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """(n, n_items) or (n, len(items)) float32; NaN where the history is empty."""
+        vectors = self.embed_queries(queries)
+        return vectors @ (self.items_ if items is None else self.items_[items]).T
+
+    def similar(self, items: IntArray) -> FloatArray:
+        """(len(items), n_items) float32 cosine of the item vectors."""
+        self.check_fitted()
+        return cosines(self.items_, items)
+
+
+class Windows(Objective):
+    """The latest ``length`` events of every user with two or more of them; a batch holds windows of like length."""
+
+    def __init__(self, data: Dataset, length: int, device: torch.device) -> None:
+        starts, lengths = latest(data.offsets, length)
+        users = np.flatnonzero(lengths >= 2)
+        self.starts, self.lengths = starts[users], lengths[users]
+        self.items, self.device = data.item, device
+        self.n_examples = len(users)
+
+    def order(self, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
+        """Batches of windows of like length, so that there is little padding, in any order."""
+        return like_lengths(self.lengths, batch_size, rng)
+
+    def rows(self, chosen: IntArray) -> tuple[Tensor, Tensor]:
+        """(n, longest) int64 padded items and (n,) int64 lengths of windows."""
+        padded = pad(self.items, self.starts[chosen], self.lengths[chosen])
+        return (
+            torch.from_numpy(padded).long().to(self.device),
+            torch.from_numpy(self.lengths[chosen]).to(self.device),
+        )
+
+
+def like_lengths(lengths: IntArray, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
+    """Shuffle, sort by length among every few batches, cut, and shuffle the batches."""
+    shuffled = rng.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(shuffled), _MIX * batch_size):
+        some = shuffled[start : start + _MIX * batch_size]
+        some = some[np.argsort(lengths[some], kind="stable")]
+        batches += [some[at : at + batch_size] for at in range(0, len(some), batch_size)]
+    return [batches[b] for b in rng.permutation(len(batches))]
+
+
+def cosines(table: FloatArray, items: IntArray) -> FloatArray:
+    """(len(items), n_items) float32 cosine between rows of ``table``."""
+    unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
+    return np.asarray(unit[items] @ unit.T, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Loops that know no model (extra ``torch``): epochs, devices, schedules, early stop, checkpoints, processes."""
