@@ -39,6 +39,20 @@ def latest(offsets: IntArray, length: int) -> tuple[IntArray, IntArray]:
     return starts, stops - starts
 
 
+def windows(offsets: IntArray, length: int) -> tuple[IntArray, IntArray]:
+    """Starts and lengths of the windows of ``length`` >= 2 events that cover each row from its end to its start.
+
+    Two windows of a row share one event: the first of the later one is the last of the earlier one.
+    """
+    step, counts = length - 1, np.diff(offsets)
+    pieces = np.maximum(-(-(counts - 1) // step), 1)
+    bounds, number = np.cumsum(pieces) - pieces, np.arange(pieces.sum())
+    row = np.repeat(np.arange(len(counts)), pieces)
+    stops = offsets[1:][row] - (number - bounds[row]) * step
+    starts = np.maximum(offsets[:-1][row], stops - length)
+    return starts, stops - starts
+
+
 @njit(cache=True, nogil=True)
 def _fill(values, starts, lengths, out):  # type: ignore[no-untyped-def]
     for r in range(len(starts)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from recsmith.data.dataset import Dataset
-from recsmith.data.sequences import latest, pad
+from recsmith.data.sequences import latest, pad, windows
 from recsmith.errors import DataError
 from recsmith.models.torch_model import TorchModel, asking, scores_array
 from recsmith.training.config import TrainingConfig
@@ -28,6 +28,8 @@ class NextItemConfig(TrainingConfig):
     """Length of an item vector, >= 1."""
     max_length: int = Field(default=50, ge=1)
     """Latest events of a history that are read, >= 1; older ones are left out."""
+    windows: Literal["latest", "all"] = "latest"
+    """What of a longer history is learned from: its latest ``max_length`` events, or all of it, piece by piece."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of activations set to 0 in training, 0 to 1."""
 
@@ -113,14 +115,20 @@ class NextItemModel(TorchModel[C]):
 
 
 class Windows(Objective):
-    """The latest ``length`` events of every user with two or more of them; a batch holds windows of like length."""
+    """Pieces of the histories with two or more events; a batch holds pieces of like length.
 
-    def __init__(self, data: Dataset, length: int, device: torch.device) -> None:
-        starts, lengths = latest(data.offsets, length)
-        users = np.flatnonzero(lengths >= 2)
-        self.starts, self.lengths = starts[users], lengths[users]
+    A piece has one event more than the model reads: its last one is only a target, its first one only read.
+    """
+
+    def __init__(self, data: Dataset, config: NextItemConfig, device: torch.device) -> None:
+        if config.windows == "all":
+            starts, lengths = windows(data.offsets, config.max_length + 1)
+        else:
+            starts, lengths = latest(data.offsets, config.max_length + 1)
+        kept = np.flatnonzero(lengths >= 2)
+        self.starts, self.lengths = starts[kept], lengths[kept]
         self.items, self.device = data.item, device
-        self.n_examples = len(users)
+        self.n_examples = len(kept)
 
     def order(self, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
         """Batches of windows of like length, so that there is little padding, in any order."""

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from recsmith.config import Search
 from recsmith.data.dataset import Dataset
+from recsmith.models.layers import Dropout
 from recsmith.models.losses import gbce, sampled_softmax, softmax_over_items
 from recsmith.models.sequential.next_item import NextItemConfig, NextItemModel, Windows
 from recsmith.types import IntArray
@@ -61,7 +62,7 @@ class _NextItem(Windows):
     """At each place of a window, which item comes next?"""
 
     def __init__(self, model: SASRec, data: Dataset) -> None:
-        super().__init__(data, model.config.max_length + 1, model.device)
+        super().__init__(data, model.config, model.device)
         self.module, self.config, self.n_items = model.module_, model.config, data.n_items
         self.rng = np.random.default_rng(0)
 
@@ -96,7 +97,7 @@ class _Network(nn.Module):
             nn.init.normal_(table.weight, std=_INIT_STD)
         self.blocks = nn.ModuleList([_Block(config) for _ in range(config.blocks)])
         self.norm = nn.LayerNorm(size)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.max_length = config.max_length
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
@@ -117,7 +118,7 @@ class _Block(nn.Module):
         self.before_attention, self.before_feed = nn.LayerNorm(size), nn.LayerNorm(size)
         self.attend, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
         self.widen, self.narrow = nn.Linear(size, wide), nn.Linear(wide, size)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         n, length, size = x.shape
