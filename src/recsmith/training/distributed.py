@@ -6,6 +6,7 @@ batch, up to the order of sums and to dropout, which each process draws for itse
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class World:
             return cls()
         if not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(_leave)
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     def part(self, batch: IntArray) -> IntArray:
@@ -67,3 +69,10 @@ class World:
     def _device() -> torch.device:
         on_cuda = distributed.get_backend() == "nccl"
         return torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu")
+
+
+def _leave() -> None:
+    """Wait for the others at the end, so that nobody loses a partner in the middle of a message."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()

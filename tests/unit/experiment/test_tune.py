@@ -17,7 +17,8 @@ from recsmith.data.load import load
 from recsmith.data.split_by_name import parse
 from recsmith.errors import DataError, ParameterError
 from recsmith.experiment import search as module
-from recsmith.experiment.recipe import Recipe, read_recipe
+from recsmith.experiment.config import read_recipe
+from recsmith.experiment.recipe import Recipe
 from recsmith.experiment.space import changed
 from recsmith.experiment.tune import tune
 from recsmith.experiment.validation import Validation, part_of, within

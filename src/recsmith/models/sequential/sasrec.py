@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,6 +42,14 @@ class SASRecConfig(NextItemConfig):
     """Random items that a batch is compared with, where the loss is not over all, >= 1."""
     calibration: float = Field(default=0.75, ge=0, le=1)
     """t of gBCE: 0 is binary cross-entropy, 1 has the probabilities of the softmax."""
+
+    @field_validator("heads")
+    @classmethod
+    def _divides(cls, heads: int, info: ValidationInfo) -> int:
+        size = info.data.get("embedding_size", heads)
+        if size % heads:
+            raise ValueError(f"a divisor of embedding_size ({size})")
+        return heads
 
 
 class SASRec(NextItemModel[SASRecConfig]):
