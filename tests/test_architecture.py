@@ -34,8 +34,9 @@ LAYERS = [
     {"models"},
     {"recommend", "card", "bundle_format", "bundle"},
     {"evaluation", "tracking", "estimate"},
+    {"plots"},
     {"experiment"},
-    {"serving", "batch", "streaming", "plots"},
+    {"serving", "batch", "streaming"},
     {"cli"},
 ]
 STRANGERS = [("training", "evaluation"), ("training", "tracking"), ("evaluation", "tracking"), ("recommend", "models"),

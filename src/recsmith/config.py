@@ -7,8 +7,9 @@ A parameter that is worth tuning carries a ``Search`` in its annotation::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -57,8 +58,20 @@ def _house_error(owner: str, cls: type[BaseModel], error: ValidationError) -> Pa
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"]) or "config"
     if first["type"] == "extra_forbidden":
-        return ParameterError.unknown(f"parameter of {owner}", name, cls.model_fields)
+        *path, key = first["loc"]
+        section = f"parameter of {owner}" if not path else f"key in {'.'.join(map(str, path))!r} of {owner}"
+        return ParameterError.unknown(section, str(key), _section(cls, path).model_fields)
     wanted = first["msg"].removeprefix("Input should be ").replace("Value error, ", "")
     wanted = wanted.replace("greater than or equal to", ">=").replace("less than or equal to", "<=")
     wanted = wanted.replace("greater than", ">").replace("less than", "<")
     return ParameterError.of(owner, name, wanted, first["input"])
+
+
+def _section(cls: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    """The class of the section at ``path``: ``("tracking", "mlflow")``."""
+    for name in path:
+        hint = cls.model_fields[str(name)].annotation
+        cls = next(
+            part for part in (hint, *get_args(hint)) if isinstance(part, type) and issubclass(part, BaseModel)
+        )
+    return cls

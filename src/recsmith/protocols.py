@@ -6,7 +6,7 @@ ranks or maps ids: that is ``recommend.py``'s, once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Flag, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
@@ -162,16 +162,28 @@ class Policy(Protocol):
 
 
 class Tracker(Protocol):
-    """Where a run's parameters, metrics and files go."""
+    """Where a run's parameters, metrics, tables and files go. A method raises what it likes: a run goes on."""
 
     def parameters(self, values: Mapping[str, Any]) -> None:
-        """What the run was asked to do."""
+        """What the run was asked to do, by dotted name."""
         ...
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """What it measured."""
+        """What it measured, after ``step`` epochs or at the end."""
+        ...
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]], step: int | None = None) -> None:
+        """Rows of JSON values with the same names."""
         ...
 
     def artifact(self, path: str) -> None:
         """A file that it wrote."""
+        ...
+
+    def model(self, path: str) -> None:
+        """The bundle that it wrote."""
+        ...
+
+    def close(self, *, failed: bool = False) -> None:
+        """Nothing more will come; ``failed`` where the run ended with an error."""
         ...

@@ -40,6 +40,11 @@ class Output:
 
             _console(stderr=True).print(Text(text))
 
+    @property
+    def listened_to(self) -> bool:
+        """Whether progress bars are shown: a terminal listens, and nothing forbids it."""
+        return not (self.as_json or self.quiet) and _console(stderr=True).is_terminal
+
     @contextmanager
     def bars(self, *, keep: bool = False) -> Iterator[Bars]:
         """Progress bars on standard error; none with ``--json`` or ``--quiet``, or where no terminal listens.
@@ -56,8 +61,9 @@ class Output:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        silent = self.as_json or self.quiet or not console.is_terminal
-        with Progress(*columns, console=console, transient=not keep, disable=silent) as progress:
+        with Progress(
+            *columns, console=console, transient=not keep, disable=not self.listened_to
+        ) as progress:
             yield Bars(progress)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsmith.cli import auto, data, doctor, judge, quickstart, train, tune, use
+from recsmith.cli import auto, data, doctor, experiment, judge, quickstart, train, tune, use
 from recsmith.errors import RecsmithError
 from recsmith.version import __version__
 
@@ -30,6 +30,8 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("tune")(tune.tune)
 app.command("auto")(auto.auto)
+app.command("run")(experiment.run)
+app.command("compare-runs")(experiment.compare_runs)
 app.command("evaluate")(judge.evaluate)
 app.command("compare")(judge.compare)
 app.command("recommend")(use.recommend)

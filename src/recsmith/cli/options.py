@@ -141,13 +141,9 @@ class Source:
 
     def load(self) -> Dataset:
         """Read, index and filter the log."""
-        from recsmith.data.dataset import Dataset
-        from recsmith.data.filters import at_least, k_core
+        from recsmith.data.load import load
 
-        data = Dataset.from_log(self.log())
-        if self.min_rating is not None:
-            data = at_least(data, self.min_rating)
-        return data if self.k_core is None else k_core(data, self.k_core, self.k_core)
+        return load(self.data, min_rating=self.min_rating, k_core=self.k_core, **self.options())
 
     def shape(self) -> Shape:
         """The size of the log, reading as little of it as possible; all of it where a filter was asked for."""

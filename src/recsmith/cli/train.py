@@ -88,7 +88,8 @@ def _recipe(
     model: str | None, config: Path | None, settings: Mapping[str, Any], fallback: str | None
 ) -> Recipe:
     """What is to be fitted: the config file or the model named, and what the options change of it."""
-    from recsmith.experiment.recipe import Recipe, read_recipe
+    from recsmith.experiment.config import read_recipe
+    from recsmith.experiment.recipe import Recipe
 
     if (model is None) == (config is None):
         raise ParameterError(

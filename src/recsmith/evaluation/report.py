@@ -103,6 +103,42 @@ class Report:
             }
         return result
 
+    def per_user(self) -> pl.DataFrame:
+        """A row for each judged user: ``user_id, known``, ``pairs`` where ratings were judged, and each metric."""
+        pairs = {} if self.pairs is None else {"pairs": self.pairs}
+        return pl.DataFrame({"user_id": self.user_ids, "known": self.known, **pairs, **self.values})
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any], users: pl.DataFrame) -> Report:
+        """The report of which ``as_dict`` gave ``values`` and ``per_user`` gave ``users``.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            A part is missing or is something else.
+        """
+        if values["version"] != VERSION:
+            raise ValueError(f"its version is {values['version']}, and this one reads {VERSION}")
+        strata = {
+            name: Stratum(part["users"], _figures(part["means"]), _intervals(part["intervals"]))
+            for name, part in values["strata"].items()
+        }
+        return cls(
+            **{name: values[name] for name in ("model", "config", "protocol", "split")},
+            notes=tuple(values["notes"]),
+            user_ids=users["user_id"],
+            known=users["known"].to_numpy(),
+            values={name: users[name].to_numpy() for name in values["means"]},
+            pairs=users["pairs"].to_numpy() if "pairs" in users.columns else None,
+            means=_figures(values["means"]),
+            intervals=_intervals(values["intervals"]),
+            strata=strata,
+            shares=values["shares"],
+            beyond=_figures(values["beyond_accuracy"]),
+            seconds=values["seconds"],
+            memory_mb=values["memory_mb"],
+        )
+
     def card(self) -> dict[str, Any]:
         """The split and the figures with their intervals, as a bundle's model card shows them."""
         figures = {
@@ -170,6 +206,19 @@ def better_first(reports: Sequence[Report], metric: str) -> list[Report]:
 def written(interval: Interval) -> str:
     """``0.4312 to 0.4521``."""
     return f"{interval.low:.4f} to {interval.high:.4f}"
+
+
+def _figures(values: Mapping[str, float | None]) -> dict[str, float]:
+    """What ``_plain`` gave."""
+    return {name: float("nan") if value is None else value for name, value in values.items()}
+
+
+def _intervals(values: Mapping[str, Sequence[float | None]]) -> dict[str, Interval]:
+    """What ``_plain_intervals`` gave."""
+    bounds = {
+        name: [float("nan") if bound is None else bound for bound in pair] for name, pair in values.items()
+    }
+    return {name: Interval(low, high) for name, (low, high) in bounds.items()}
 
 
 def _number(value: float | None) -> float | None:

@@ -1,5 +1,7 @@
 """A recipe on disk: which model with which parameters. ``tune`` and ``auto`` write it, ``train --config`` reads it.
 
+A whole experiment (``config.py``) has these keys, too, and more.
+
 ::
 
     model: ease
@@ -23,7 +25,7 @@ import yaml
 from pydantic import Field
 
 from recsmith.config import Config
-from recsmith.errors import DataError, ParameterError
+from recsmith.errors import DataError
 from recsmith.experiment.train import make_pipeline
 from recsmith.recommend import Pipeline
 
@@ -65,15 +67,13 @@ class Recipe(Config):
         return said + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def read_recipe(path: str | Path) -> Recipe:
-    """Read a recipe and check all of it.
+def read_document(path: str | Path) -> dict[str, Any]:
+    """The names and values of a YAML file that says at least which model.
 
     Raises
     ------
     DataError
         There is no such file, or it is not YAML with names and values.
-    ParameterError
-        An unknown key, model or parameter, or a value out of range.
     """
     file = Path(path)
     try:
@@ -87,8 +87,4 @@ def read_recipe(path: str | Path) -> Recipe:
         raise DataError(
             f"{path} is not a recipe. Wanted at least 'model: NAME', then 'parameters:' with values."
         )
-    recipe = Recipe.make(f"the config file {file.name}", **{str(key): value for key, value in found.items()})
-    if not all(isinstance(name, str) for name in recipe.parameters):
-        raise ParameterError.of(str(file.name), "parameters", "names with values", recipe.parameters)
-    recipe.pipeline()
-    return recipe
+    return {str(key): value for key, value in found.items()}

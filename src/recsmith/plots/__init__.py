@@ -1,0 +1,1 @@
+"""Pictures (extra ``plot``): one file for each family of them."""
