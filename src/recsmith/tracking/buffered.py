@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +104,11 @@ class Buffered:
             self.outbox.unlink(missing_ok=True)
 
     def _call(self, call: str, **arguments: Any) -> None:
-        if self._tracker is None:
-            self._tracker = self.make()
-        getattr(self._tracker, call)(**arguments)
+        """Open the tracker where it is not, and call it; what its library prints is heard by nobody."""
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            if self._tracker is None:
+                self._tracker = self.make()
+            getattr(self._tracker, call)(**arguments)
 
     def _tell(self, error: Exception) -> None:
         if not self._told:

@@ -56,11 +56,12 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def _forget(file: Path, coming: Mapping[str, Any]) -> None:
-    """Take out what comes again: all from the line on that says of the same step what ``coming`` says."""
+    """Take out what comes again, from the line on that says of the same step what ``coming`` says, and half a line."""
     lines = read_lines(file)
     again = [number for number, line in enumerate(lines) if _place(line) == _place(coming)]
-    if again:
-        kept = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines[: again[0]])
+    if lines:
+        last = again[0] if again else len(lines)
+        kept = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines[:last])
         beside = file.with_name(file.name + ".new")
         beside.write_text(kept, encoding="utf-8")
         beside.replace(file)

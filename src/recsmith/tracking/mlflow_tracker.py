@@ -64,7 +64,7 @@ class MLflowTracker(NullTracker):
         except ImportError as error:
             raise MissingExtraError.of("Tracking by MLflow", "track") from error
         self.uri, self.register_as = uri, register_as
-        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self.client = MlflowClient(tracking_uri=uri)
         self.run = self._run(folder / _RUN, name, experiment)
 
     def _run(self, file: Path, name: str, experiment: str) -> str:
@@ -131,16 +131,13 @@ class MLflowTracker(NullTracker):
         """MLflow's own way of naming server and run, which logging a model asks for; put back afterwards."""
         import mlflow
 
-        before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+        before = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
-        mlflow.tracking.fluent._active_experiment_id = None
         try:
             with mlflow.start_run(run_id=self.run):
                 yield
         finally:
-            mlflow.set_tracking_uri(before[0])
-            mlflow.set_registry_uri(before[1])
+            mlflow.set_tracking_uri(before)
 
     def close(self, *, failed: bool = False) -> None:
         """End the run."""

@@ -11,7 +11,7 @@ from recsmith.experiment.config import Experiment
 
 
 def listens(n_users: int = 60, n_items: int = 24, length: int = 10) -> pl.DataFrame:
-    """Each user goes round the items from a place of his own, now and then by chance: what comes next can be learned."""
+    """Each user goes round the items from some place, now and then by chance: what comes next can be learned."""
     rng = np.random.default_rng(3)
     rows = []
     for u in range(n_users):

@@ -42,7 +42,11 @@ def test_every_section_is_read(tmp_path):
     assert pipeline.model.config.reg == 50
     assert pipeline.weighting.half_life == 9
     assert type(pipeline.fallback).__name__ == "Random"
-    assert (found.training.validation, found.training.users, found.training.refit) == ("recall@20", None, False)
+    assert (found.training.validation, found.training.users, found.training.refit) == (
+        "recall@20",
+        None,
+        False,
+    )
     assert found.evaluation.ks == (1, 5)
     assert found.tracking.mlflow.register_as == "mine"
     assert found.tracking.wandb is None
@@ -54,11 +58,19 @@ def test_the_resolved_document_is_the_same_experiment(tmp_path):
     again = tmp_path / "again.yaml"
     again.write_text(found.document())
     assert read_experiment(again) == found
-    assert yaml.safe_load(found.document())["training"]["held_out"] == 1  # what was left out stands there, too
+    assert (
+        yaml.safe_load(found.document())["training"]["held_out"] == 1
+    )  # what was left out stands there, too
 
 
 def test_dotted_keys_go_before_the_file(tmp_path):
-    settings = {"parameters.reg": 7, "seed": 9, "tracking.wandb.project": "p", "training": None, "split": "random:0.3"}
+    settings = {
+        "parameters.reg": 7,
+        "seed": 9,
+        "tracking.wandb.project": "p",
+        "training": None,
+        "split": "random:0.3",
+    }
     settings["training"] = {"users": 5}
     found = read_experiment(write(tmp_path, WHOLE), settings)
     assert found.pipeline().model.config.reg == 7
@@ -83,17 +95,35 @@ def test_variables_of_the_environment(tmp_path, monkeypatch):
     ("text", "words"),
     [
         ("trainig: {}", r"mine.yaml named 'trainig'. Did you mean 'training'"),
-        ("training: {valdation: ndcg@10}", r"'training' of the config file mine.yaml .*'valdation'. Did you mean 'validation'"),
+        (
+            "training: {valdation: ndcg@10}",
+            r"'training' of the config file mine.yaml .*'valdation'. Did you mean 'validation'",
+        ),
         ("tracking: {mlflow: {urii: x}}", r"'tracking.mlflow' of .* named 'urii'. Did you mean 'uri'"),
         ("tracking: {samples: {user: 1}}", r"'tracking.samples' of .* named 'user'. Did you mean 'users'"),
-        ("training: {users: 0}", r"The 'training.users' parameter of the config file mine.yaml must be >= 1. Got 0"),
-        ("training: {which: first}", r"'training.which' parameter .* must be 'last' or 'random'. Got 'first'"),
+        (
+            "training: {users: 0}",
+            r"The 'training.users' parameter of the config file mine.yaml must be >= 1. Got 0",
+        ),
+        (
+            "training: {which: first}",
+            r"'training.which' parameter .* must be 'last' or 'random'. Got 'first'",
+        ),
         ("seed: -1", r"'seed' parameter of the config file mine.yaml must be >= 0"),
-        ("parameters: {regg: 1}", r"mine.yaml: There is no parameter of ease named 'regg'. Did you mean 'reg'"),
+        (
+            "parameters: {regg: 1}",
+            r"mine.yaml: There is no parameter of ease named 'regg'. Did you mean 'reg'",
+        ),
         ("parameters: {reg: 0}", r"mine.yaml: The 'reg' parameter of EASE must be > 0"),
         ("model: eas", r"mine.yaml: There is no model named 'eas'. Did you mean 'ease'"),
-        ("split: user-tim", r"mine.yaml: There is no way of splitting named 'user-tim'. Did you mean 'user-time'"),
-        ("split: k-fold:3", r"'split' parameter of an experiment must be one train and one test part. Got 'k-fold:3'"),
+        (
+            "split: user-tim",
+            r"mine.yaml: There is no way of splitting named 'user-tim'. Did you mean 'user-time'",
+        ),
+        (
+            "split: k-fold:3",
+            r"'split' parameter of an experiment must be one train and one test part. Got 'k-fold:3'",
+        ),
         ("training: {validation: ndgc@10}", r"named 'ndgc'. Did you mean 'ndcg'"),
         ("evaluation: {metrics: [recal]}", r"named 'recal'. Did you mean 'recall'"),
         ("data: {}", r"'data' parameter .* must be either 'source', or 'train' and 'test'"),
@@ -113,7 +143,10 @@ def test_what_is_wrong_is_named(tmp_path, text, words):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"learning_rate": 1}, r"no key of an experiment named 'learning_rate'.* is parameters.learning_rate"),
+        (
+            {"learning_rate": 1},
+            r"no key of an experiment named 'learning_rate'.* is parameters.learning_rate",
+        ),
         ({"trainig.users": 1}, r"named 'trainig.users'. Did you mean 'training'"),
         ({"model.reg": 1}, r"--set model.reg: 'model' is a value, not a section"),
     ],
@@ -125,7 +158,7 @@ def test_a_wrong_setting_is_named(tmp_path, settings, words):
 
 @pytest.mark.parametrize("text", ["- 1", "seed: 1", "model: ["])
 def test_what_is_no_experiment(tmp_path, text):
-    with pytest.raises(DataError, match="mine.yaml is not a"):
+    with pytest.raises(DataError, match=r"mine\.yaml is not a"):
         read_experiment(write(tmp_path, text))
 
 

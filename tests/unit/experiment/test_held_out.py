@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import build
 
 from recsmith.data.split_by_name import parse
 from recsmith.errors import DataError
 from recsmith.experiment.config import Training
 from recsmith.experiment.held_out import hold_out
-from tests.conftest import build
 
 
 def ragged(lengths: list[int]):

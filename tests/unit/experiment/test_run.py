@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from tests.unit.experiment.conftest import sasrec
 
 from recsmith.cli.main import main
 from recsmith.errors import BundleError, DataError, ParameterError, TrainingError
@@ -23,7 +24,6 @@ from recsmith.experiment.train import load_bundle
 from recsmith.protocols import Coach
 from recsmith.tracking.jsonl import read_lines
 from recsmith.tracking.null import NullTracker
-from tests.unit.experiment.conftest import sasrec
 
 TIMES = ("seconds", "examples_per_second")
 
@@ -122,7 +122,11 @@ def test_what_stands_in_the_folder(small, whole):
 
 def test_sample_lists_are_a_table(whole):
     tables = read_lines(whole / "tables.jsonl")
-    assert [(line["table"], line["step"]) for line in tables] == [("samples", 2), ("samples", 4), ("final-samples", None)]
+    assert [(line["table"], line["step"]) for line in tables] == [
+        ("samples", 2),
+        ("samples", 4),
+        ("final-samples", None),
+    ]
     rows = tables[0]["rows"]
     assert [row["rank"] for row in rows] == [1, 2, 3, 1, 2, 3]
     assert set(rows[0]) == {"user", "history", "rank", "item", "score", "hit"}
@@ -197,7 +201,9 @@ def begun(small: Experiment, folder: Path, monkeypatch) -> None:
 def test_other_parameters_do_not_go_on_with_a_run(small, tmp_path, monkeypatch):
     begun(small, tmp_path / "run", monkeypatch)
     other = small.model_copy(update={"parameters": {**small.parameters, "learning_rate": 0.5}})
-    with pytest.raises(ParameterError, match=r"begun with parameters.learning_rate = 0.01, and now it is 0.5"):
+    with pytest.raises(
+        ParameterError, match=r"begun with parameters.learning_rate = 0.01, and now it is 0.5"
+    ):
         run(other, out=tmp_path / "run", resume=True)
 
 
@@ -217,7 +223,9 @@ def test_the_checkpoint_of_another_model_is_refused(small, tmp_path, monkeypatch
     begun(wide, tmp_path / "wide", monkeypatch)
     own = tmp_path / "small" / "checkpoints" / "train.safetensors"
     shutil.copy(tmp_path / "wide" / "checkpoints" / "train.safetensors", own)
-    with pytest.raises(BundleError, match=r"another training: its config embedding_size is 16, and here it is 8"):
+    with pytest.raises(
+        BundleError, match=r"another training: its config embedding_size is 16, and here it is 8"
+    ):
         run(small, out=tmp_path / "small", resume=True)
     own.write_bytes(b"no checkpoint at all")
     with pytest.raises(BundleError, match="not a checkpoint"):
