@@ -39,7 +39,7 @@ class EpochCoach:
     monitor
         Shows the progress, and may stop the training.
     samples
-        Who is shown, and how often.
+        Who is shown, and how often; None: nobody.
     checkpoint
         The file of the training's state; None: it is not kept.
     held_out
@@ -57,7 +57,7 @@ class EpochCoach:
     data: Dataset
     tracker: Tracker
     monitor: Monitor
-    samples: Samples
+    samples: Samples | None = None
     checkpoint: Path | None = None
     held_out: HeldOut | None = None
     metric: str = ""
@@ -67,7 +67,7 @@ class EpochCoach:
     def judge(self, model: Model, epoch: int) -> float | None:
         """The figure on what was held out, larger is better; log sample lists when it is time for them."""
         fitted = replace(self.pipeline, model=model, fallback=None, n_items=self.data.n_items)  # type: ignore[arg-type]
-        if self.samples.users and epoch % self.samples.every == 0:
+        if self.samples is not None and epoch % self.samples.every == 0:
             rows = sample_lists(fitted, self.data, self.samples, self.held_out)
             if rows:
                 self.tracker.table("samples", rows, epoch)

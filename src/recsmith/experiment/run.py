@@ -174,7 +174,7 @@ class _Work:
                 data=split.train,
                 tracker=self.tracker,
                 monitor=monitor,
-                samples=experiment.tracking.samples,
+                samples=experiment.tracking.samples if stage == "train" else None,
                 checkpoint=self.folder.checkpoints / f"{stage}.safetensors" if asked.checkpoint else None,
                 held_out=held_out,
                 metric=asked.validation or "",
