@@ -32,7 +32,7 @@ class TorchModel(BaseModel[C]):
     """
 
     config_class: ClassVar[type[TrainingConfig]]
-    learned = ("sizes_",)
+    learned: ClassVar[tuple[str, ...]] = ("sizes_",)
     sizes_: dict[str, Any]  #: JSON values that the module is built from: numbers of items, features, ...
     module_: nn.Module  #: the weights, in evaluation mode
     course_: Course | None = None  #: how the training went; None for a model that was read from disk
