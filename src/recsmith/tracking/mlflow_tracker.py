@@ -100,11 +100,13 @@ class MLflowTracker(NullTracker):
         """A table artifact ``NAME-STEP.json``."""
         columns = {key: [row[key] for row in rows] for key in rows[0]}
         file = f"{name}.json" if step is None else f"{name}-{step:05}.json"
-        self.client.log_table(self.run, columns, artifact_file=f"tables/{file}")
+        with self._named_globally():
+            self.client.log_table(self.run, columns, artifact_file=f"tables/{file}")
 
     def artifact(self, path: str) -> None:
         """A file, under its name."""
-        self.client.log_artifact(self.run, path)
+        with self._named_globally():
+            self.client.log_artifact(self.run, path)
 
     def model(self, path: str) -> None:
         """The bundle as a pyfunc model with signature and example, registered where a name for it was given."""
@@ -115,7 +117,7 @@ class MLflowTracker(NullTracker):
         names = (manifest[part]["name"] for part in ("model", "fallback") if manifest[part] is not None)
         extras = sorted({extra for name in names if (extra := MODELS[name].extra) is not None})
         wanted = f"recsmith[{','.join(extras)}]" if extras else "recsmith"
-        with self._fluent():
+        with self._named_globally(), mlflow.start_run(run_id=self.run):
             mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(Path(__file__).with_name("pyfunc_model.py")),
@@ -127,15 +129,14 @@ class MLflowTracker(NullTracker):
             )
 
     @contextmanager
-    def _fluent(self) -> Iterator[None]:
-        """MLflow's own way of naming server and run, which logging a model asks for; put back afterwards."""
+    def _named_globally(self) -> Iterator[None]:
+        """The server as MLflow's global one, which models ask for, and files of older versions; put back afterwards."""
         import mlflow
 
         before = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(self.uri)
         try:
-            with mlflow.start_run(run_id=self.run):
-                yield
+            yield
         finally:
             mlflow.set_tracking_uri(before)
 

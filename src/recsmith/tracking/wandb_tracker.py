@@ -46,7 +46,7 @@ class WandBTracker(NullTracker):
             dir=str(folder),
             mode=mode,
             resume="allow",
-            settings=wandb.Settings(silent=True, console="off", save_code=False),
+            settings=wandb.Settings(silent=True, console="off", save_code=False, init_timeout=30),
         )
         self.run.define_metric("epoch")
         self.run.define_metric("*", step_metric="epoch")
