@@ -40,6 +40,20 @@ def ml100k_lists() -> Arrays:
 
 
 @cache
+def ml100k_in_time() -> Arrays:
+    """MovieLens-100K, every rating an event, each user's events in time; his last tenth is the test part."""
+    frame = pl.read_parquet(extra("ml-100k", "ratings.parquet")).sort(
+        "user", "timestamp", maintain_order=True
+    )
+    users, items = _indices(frame["user"]), _indices(frame["item"])
+    counts = np.bincount(users)
+    place = np.arange(len(users)) - (np.cumsum(counts) - counts)[users]
+    test = place >= np.ceil(0.9 * counts[users])
+    arrays = _split((users[~test], items[~test]), (users[test], items[test]))
+    return {**arrays, "indices": items[~test]}
+
+
+@cache
 def ml100k_folds() -> list[Arrays]:
     """The five official folds u1 to u5 of MovieLens-100K."""
     frame = pl.read_parquet(extra("ml-100k", "ratings.parquet"))

@@ -25,6 +25,7 @@ from worker import Arrays, Job, Result, Settings, complete_settings, measured, s
 
 _BLOCK = 256  # users scored at once
 
+_TRAINING: Settings = {"epochs": 20, "learning_rate": 0.001, "train_batch_size": 2048}
 MODELS: dict[str, tuple[str, Settings]] = {
     "item_knn": ("ItemKNN", {"k": 100, "shrink": 0.0, "knn_method": "item"}),
     "ease": ("EASE", {"reg_weight": 250.0}),
@@ -34,7 +35,34 @@ MODELS: dict[str, tuple[str, Settings]] = {
         {"embedding_size": 64, "epochs": 20, "learning_rate": 0.001, "train_batch_size": 2048},
     ),
     "popular": ("Pop", {}),
+    "neumf": (
+        "NeuMF",
+        {
+            "mf_embedding_size": 64,
+            "mlp_embedding_size": 64,
+            "mlp_hidden_size": [128, 64],
+            "dropout_prob": 0.1,
+            **_TRAINING,
+        },
+    ),
+    "lightgcn": ("LightGCN", {"embedding_size": 64, "n_layers": 2, "reg_weight": 1e-5, **_TRAINING}),
+    "sasrec": (
+        "SASRec",
+        {
+            "hidden_size": 64,
+            "inner_size": 256,
+            "n_layers": 2,
+            "n_heads": 2,
+            "hidden_dropout_prob": 0.5,
+            "attn_dropout_prob": 0.5,
+            "MAX_ITEM_LIST_LENGTH": 50,
+            "loss_type": "CE",
+            "train_neg_sample_args": None,
+            **_TRAINING,
+        },
+    ),
 }
+UNTRAINED = ("item_knn", "ease", "slim")  # they learn when they are built
 
 
 def lists(name: str) -> Job:
@@ -46,7 +74,7 @@ def lists(name: str) -> Job:
         own = {key: value for key, value in settings.items() if key != "n"}
         with tempfile.TemporaryDirectory() as folder:
             config, dataset = _dataset(model_name, own, arrays, Path(folder))
-            loader = _loader(config, dataset) if name in ("bpr", "popular") else None
+            loader = None if name in UNTRAINED else _loader(config, dataset)
             with measured() as fit:
                 model = get_model(model_name)(config, dataset)
                 if loader is not None:
@@ -64,9 +92,8 @@ def _dataset(model_name: str, own: Settings, arrays: Arrays, folder: Path) -> tu
     """The log as RecBole reads it: an atomic file with a row per event."""
     users, items = log_pairs(arrays)
     (folder / "log").mkdir()
-    pd.DataFrame({"user_id:token": users, "item_id:token": items}).to_csv(
-        folder / "log" / "log.inter", sep="\t", index=False
-    )
+    log = {"user_id:token": users, "item_id:token": items, "timestamp:float": np.arange(len(users))}
+    pd.DataFrame(log).to_csv(folder / "log" / "log.inter", sep="\t", index=False)
     sys.argv = sys.argv[:1]  # RecBole reads the command line
     config = Config(
         model=model_name,
@@ -75,7 +102,7 @@ def _dataset(model_name: str, own: Settings, arrays: Arrays, folder: Path) -> tu
             **own,
             "data_path": str(folder),
             "checkpoint_dir": str(folder / "saved"),
-            "load_col": {"inter": ["user_id", "item_id"]},
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
             "seed": 0,
             "reproducibility": True,
             "use_gpu": False,
@@ -91,7 +118,9 @@ def _dataset(model_name: str, own: Settings, arrays: Arrays, folder: Path) -> tu
 
 
 def _loader(config: Config, dataset: Any) -> TrainDataLoader:
-    """Batches of the whole log with a uniform negative for each event."""
+    """Batches of the whole log, with a uniform negative for each event where the model wants one."""
+    if config["train_neg_sample_args"]["distribution"] == "none":
+        return TrainDataLoader(config, dataset, None, shuffle=True)
     sampler = Sampler(["train"], [dataset], "uniform", 1.0).set_phase("train")
     return TrainDataLoader(config, dataset, sampler, shuffle=True)
 
@@ -111,7 +140,12 @@ def _recommend(model: Any, dataset: Any, arrays: Arrays, n: int) -> Any:
     block = 1 if model.__class__.__name__ == "Pop" else _BLOCK
     for start in range(0, len(known), block):
         rows = known[start : start + block]
-        asked = Interaction({dataset.uid_field: torch.as_tensor(user_of[start : start + block])})
+        asked = Interaction(
+            {
+                dataset.uid_field: torch.as_tensor(user_of[start : start + block]),
+                **_histories(dataset, model, seen[rows], column_of),
+            }
+        )
         scores = model.full_sort_predict(asked).view(len(rows), -1).float()
         scores[:, 0] = -torch.inf
         part = seen[rows]
@@ -120,6 +154,18 @@ def _recommend(model: Any, dataset: Any, arrays: Arrays, n: int) -> Any:
         best = torch.topk(scores, n, dim=1)
         items[rows] = np.where(best.values.numpy() > -np.inf, item_of[best.indices.numpy()], -1)
     return items
+
+
+def _histories(dataset: Any, model: Any, seen: Any, column_of: Any) -> dict[str, torch.Tensor]:
+    """The latest events of each user, for a model of sequences."""
+    if not hasattr(model, "ITEM_SEQ"):
+        return {}
+    length = model.max_seq_length
+    items = np.zeros((seen.shape[0], length), dtype=np.int64)
+    lengths = np.minimum(np.diff(seen.indptr), length)
+    for row, (stop, n) in enumerate(zip(seen.indptr[1:], lengths, strict=True)):
+        items[row, :n] = column_of[seen.indices[stop - n : stop]]
+    return {model.ITEM_SEQ: torch.as_tensor(items), model.ITEM_SEQ_LEN: torch.as_tensor(lengths).long()}
 
 
 if __name__ == "__main__":

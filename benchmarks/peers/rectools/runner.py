@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from implicit.cpu.als import AlternatingLeastSquares
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
@@ -22,6 +23,7 @@ from rectools.models import (
     ImplicitBPRWrapperModel,
     ImplicitItemKNNWrapperModel,
     PopularModel,
+    SASRecModel,
 )
 from threadpoolctl import threadpool_limits
 
@@ -50,6 +52,11 @@ def _bm25(own: Settings) -> Any:
     return ImplicitItemKNNWrapperModel(BM25Recommender(num_threads=THREADS, **own))
 
 
+def _sasrec(own: Settings) -> Any:
+    torch.set_num_threads(THREADS)
+    return SASRecModel(**own, loss="softmax", deterministic=True, recommend_torch_device="cpu")
+
+
 #: Job -> how the model is made, its settings, and the BLAS threads it is fastest with: implicit wants 1.
 MODELS: dict[str, tuple[Any, Settings, int]] = {
     "als": (
@@ -66,6 +73,20 @@ MODELS: dict[str, tuple[Any, Settings, int]] = {
     "bm25": (_bm25, {"K": 20, "K1": 1.2, "B": 0.75}, 1),
     "ease": (lambda own: EASEModel(**own), {"regularization": 500.0}, THREADS),
     "popular": (lambda own: PopularModel(**own), {}, THREADS),
+    "sasrec": (
+        _sasrec,
+        {
+            "n_factors": 256,
+            "n_blocks": 2,
+            "n_heads": 4,
+            "dropout_rate": 0.2,
+            "session_max_len": 100,
+            "lr": 0.001,
+            "batch_size": 128,
+            "epochs": 3,
+        },
+        THREADS,
+    ),
 }
 
 
@@ -84,7 +105,8 @@ def lists(name: str) -> Job:
                     Columns.User: users,
                     Columns.Item: items,
                     Columns.Weight: np.float32(1),
-                    Columns.Datetime: "2020-01-01",
+                    Columns.Datetime: pd.Timestamp("2020-01-01")
+                    + pd.to_timedelta(np.arange(len(users)), "s"),
                 }
             )
         )
