@@ -1,7 +1,8 @@
-"""Neural models: the same model, sizes, batches and number of epochs on all sides, so that speed is of the same work.
+"""Neural models: the same model, sizes, batches and epochs on all sides, so that speed is of the same work.
 
-An example is a positive and its negatives for NeuMF and LightGCN. Of SASRec RecBole makes an example for each event with
-the events before it, RecTools and recsmith one for each user, in which every event is learned: the targets are the same.
+An example is a positive and its negatives for NeuMF and LightGCN. Of SASRec RecBole makes an example for each event
+with the events before it, RecTools and recsmith one for each window of a history, of which every event is learned: the
+targets are the same.
 """
 
 from __future__ import annotations
