@@ -10,7 +10,7 @@ from typing import Any
 
 from recsmith.bundle import Bundle
 from recsmith.data.split import Split
-from recsmith.errors import DataError
+from recsmith.errors import DataError, ParameterError
 from recsmith.evaluation.protocol import judge
 from recsmith.evaluation.report import Report
 from recsmith.experiment.coach import EpochCoach, sample_lists
@@ -74,11 +74,14 @@ def run(
     """
     experiment.check()
     check_extras(experiment.tracking)
-    folder = choose_folder(experiment, out, resume=resume)
+    helper = int(os.environ.get("RANK", "0")) > 0
+    if out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ParameterError("Say where the run goes: several processes must agree on it, --out runs/NAME.")
+    folder = choose_folder(experiment, out, resume=resume or helper)
     if folder.complete.exists():
-        return _send_rest(experiment, folder, say)
+        return None if helper else _send_rest(experiment, folder, say)
     work = _Work(experiment, folder, watch or silent, say)
-    if int(os.environ.get("RANK", "0")):
+    if helper:
         work.help()
         return None
     folder.begin(experiment)

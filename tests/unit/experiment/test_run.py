@@ -239,3 +239,25 @@ def test_a_resume_where_there_is_nothing_begins(quick, tmp_path):
 def test_the_coach_is_one():
     coach = EpochCoach(stage="train", pipeline=None, data=None, tracker=NullTracker(), monitor=None)
     assert isinstance(coach, Coach)
+
+
+def test_two_processes_are_as_one(listens_csv, tmp_path):
+    told = Experiment(**sasrec(listens_csv, training={"validation": "ndcg@10", "refit": False}))
+    told = told.model_copy(update={"parameters": {**told.parameters, "dropout": 0, "epochs": 3}})
+    file = tmp_path / "small.yaml"
+    file.write_text(told.document())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["--no-python", sys.executable, "-c", "from recsmith.cli.main import run; run()"]
+    command += ["run", str(file), "--out", str(tmp_path / "two")]
+    ended = subprocess.run(command, check=False, timeout=180, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("Run of small") == 1  # the second process only helps
+    run(told, out=tmp_path / "one")
+    for one, two in zip(figures(tmp_path / "one")[:3], figures(tmp_path / "two")[:3], strict=True):
+        assert one["train/loss"] == pytest.approx(two["train/loss"], abs=1e-4)
+
+
+def test_several_processes_must_say_where(quick, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ParameterError, match="--out runs/NAME"):
+        run(quick)
