@@ -105,7 +105,7 @@ class Shown:
 
     def progress(self, done: int, total: int, **figures: float) -> bool:
         """A line for each judgement."""
-        if LISTS in figures or RATINGS in figures:
+        if RATINGS in figures or any("@" in name for name in figures):
             console.print(f"  {done}/{total}", {name: round(value, 4) for name, value in figures.items()})
         return False
 
@@ -161,7 +161,8 @@ def judged(row: Row, fitted: Pipeline, split: Split) -> Report:
     """The report of a row."""
     if row.metric == RATINGS:
         return judge(fitted, split, name=row.model, metrics=(), rating=True)
-    return judge(fitted, split, name=row.model, ks=(20,), metrics=("recall", "ndcg"), rating=False)
+    cut = int(row.metric.partition("@")[2])
+    return judge(fitted, split, name=row.model, ks=(cut,), metrics=("recall", "ndcg"), rating=False)
 
 
 def measured(row: Row, valid: Split, test: Split) -> tuple[dict[str, Any], Report]:
