@@ -26,7 +26,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
@@ -208,6 +208,12 @@ class Experiment(Recipe):
         """Whether the model trains in epochs, can be judged after each, and gone on with."""
         return issubclass(model_class(self.model).config_class, TrainingConfig)
 
+    def with_numbers(self) -> Self:
+        """The same with the model's parameters as the model has them: ``1e-3`` is text in YAML, and here 0.001."""
+        pipeline = self.pipeline()
+        held = pipeline.weighting.model_dump(mode="json") | pipeline.model.config.model_dump(mode="json")
+        return self.model_copy(update={"parameters": {name: held[name] for name in self.parameters}})
+
     def check(self) -> None:
         """Refuse what the types allow and the run would not.
 
@@ -291,7 +297,7 @@ def read_experiment(path: str | Path, settings: Mapping[str, Any] | None = None)
         experiment.check()
     except ParameterError as error:
         raise ParameterError(f"{file.name}: {error}") from None
-    return experiment
+    return experiment.with_numbers()
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

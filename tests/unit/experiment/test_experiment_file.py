@@ -38,6 +38,7 @@ def test_every_section_is_read(tmp_path):
     found = read_experiment(write(tmp_path, WHOLE))
     assert (found.name, found.seed, found.split) == ("mine", 4, "leave-last-out")
     assert found.data == LogSource(source="ml-100k", min_rating=4)
+    assert found.parameters == {"reg": 50.0, "half_life": 9.0}  # 5e1 is text in YAML
     pipeline = found.pipeline()
     assert pipeline.model.config.reg == 50
     assert pipeline.weighting.half_life == 9
