@@ -64,7 +64,13 @@ class NegativeSampler:
         weights = data.item_counts().astype(np.float64) ** power if power else None
         return cls(data.matrix("ones"), None if weights is None else np.cumsum(weights))
 
-    def draw(self, n: int, rng: np.random.Generator | int, users: IntArray | None = None) -> IntArray:
+    def draw(
+        self,
+        n: int,
+        rng: np.random.Generator | int,
+        users: IntArray | None = None,
+        streams: IntArray | None = None,
+    ) -> IntArray:
         """Draw ``n`` negatives for each of ``users``, independently: an item may come twice in a row.
 
         Parameters
@@ -76,6 +82,9 @@ class NegativeSampler:
         users
             (r,) user indices, in any order and as often as wanted; -1 is a user who has no event. None: every
             user once.
+        streams
+            (r,) numbers >= 0: with the same seed, a row of the same user and number draws the same items wherever
+            it stands. None: its place.
 
         Returns
         -------
@@ -87,7 +96,7 @@ class NegativeSampler:
         DataError
             Where a user has an event with every item.
         ParameterError
-            Where ``n`` is negative or a user index is out of range.
+            Where ``n`` is negative, a user index is out of range, or ``streams`` has another length.
         """
         n_users, n_items = self.positives.shape
         who = np.arange(n_users) if users is None else np.asarray(users, dtype=np.int64)
@@ -96,6 +105,9 @@ class NegativeSampler:
         if len(who) and (who.min() < -1 or who.max() >= n_users):
             wrong = who.min() if who.min() < -1 else who.max()
             raise ParameterError.of("negatives", "users", f"indices from -1 to {n_users - 1}", int(wrong))
+        number = np.arange(len(who)) if streams is None else np.asarray(streams, dtype=np.int64)
+        if len(number) != len(who):
+            raise ParameterError.of("negatives", "streams", f"of length {len(who)}", f"length {len(number)}")
         indptr = np.append(self.positives.indptr, self.positives.indptr[-1])  # row -1 has no positive
         full = np.flatnonzero(np.diff(indptr)[who] >= n_items)
         if len(full) and n:
@@ -107,7 +119,7 @@ class NegativeSampler:
         drawn = np.empty((len(who), n), dtype=np.int32)
 
         def fill(rows: slice) -> None:
-            arguments = (who[rows], rows.start, indptr, self.positives.indices, n_items, seed)
+            arguments = (who[rows], number[rows], indptr, self.positives.indices, n_items, seed)
             if self.cumulative is None:
                 _uniform(*arguments, drawn[rows])
             else:
@@ -155,22 +167,22 @@ def _skipping(rank, positives):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _uniform(users, first, indptr, indices, n_items, seed, out):  # type: ignore[no-untyped-def]
+def _uniform(users, number, indptr, indices, n_items, seed, out):  # type: ignore[no-untyped-def]
     for r in range(len(users)):
         positives = indices[indptr[users[r]] : indptr[users[r] + 1]]
         free = n_items - len(positives)
-        state = stream(seed, first + r)
+        state = stream(seed, number[r])
         for j in range(out.shape[1]):
             state, z = next_bits(state)
             out[r, j] = _skipping(min(int(_unit(z) * free), free - 1), positives)
 
 
 @njit(cache=True, nogil=True)
-def _weighted(users, first, indptr, indices, n_items, seed, cumulative, out):  # type: ignore[no-untyped-def]
+def _weighted(users, number, indptr, indices, n_items, seed, cumulative, out):  # type: ignore[no-untyped-def]
     total = cumulative[n_items - 1]
     for r in range(len(users)):
         positives = indices[indptr[users[r]] : indptr[users[r] + 1]]
-        state = stream(seed, first + r)
+        state = stream(seed, number[r])
         for j in range(out.shape[1]):
             chosen = -1
             for _ in range(_TRIES):

@@ -40,7 +40,17 @@ MODELS: dict[str, Entry] = {
     "svdpp": Entry("recsmith.models.factorization.svdpp:SVDpp"),
     "timesvd": Entry("recsmith.models.factorization.timesvd:TimeSVD"),
     "bayesian-mf": Entry("recsmith.models.factorization.bayesian:BayesianMF"),
+    "gru4rec": Entry("recsmith.models.sequential.gru4rec:GRU4Rec", "torch"),
     "sasrec": Entry("recsmith.models.sequential.sasrec:SASRec", "torch"),
+    "bert4rec": Entry("recsmith.models.sequential.bert4rec:BERT4Rec", "torch"),
+    "lightgcn": Entry("recsmith.models.graph.lightgcn:LightGCN", "torch"),
+    "gcmc": Entry("recsmith.models.graph.gcmc:GCMC", "torch"),
+    "mult-vae": Entry("recsmith.models.neural.multvae:MultVAE", "torch"),
+    "recvae": Entry("recsmith.models.neural.recvae:RecVAE", "torch"),
+    "gmf": Entry("recsmith.models.neural.ncf:GMF", "torch"),
+    "mlp": Entry("recsmith.models.neural.ncf:MLP", "torch"),
+    "neumf": Entry("recsmith.models.neural.ncf:NeuMF", "torch"),
+    "neumf-rating": Entry("recsmith.models.neural.ncf_rating:NeuMFRating", "torch"),
     "blend": Entry("recsmith.models.blend:Blend"),
 }
 

@@ -28,7 +28,7 @@ class NegativesConfig(TrainingConfig):
 
     negatives: Literal["uniform", "popular", "hard", "curriculum"] = "uniform"
     """What is drawn for each positive: evenly, by popularity, the hardest of several, or from the first to the last."""
-    negatives_per_positive: Annotated[int, Search(1, 16, log=True)] = Field(default=4, ge=1)
+    n_negatives: Annotated[int, Search(1, 16, log=True)] = Field(default=4, ge=1)
     """Items drawn for each positive, >= 1."""
     candidates: Annotated[int, Search(2, 32, log=True)] = Field(default=4, ge=1)
     """Items drawn for each hard negative, of which the model scores one highest, >= 1."""
@@ -69,7 +69,7 @@ class Negatives:
     def draw(
         self, examples: IntArray, users: IntArray, score: Callable[[IntArray, IntArray], FloatArray]
     ) -> IntArray:
-        """(r, negatives_per_positive) int32 items that the user of each example did not take.
+        """(r, n_negatives) int32 items that the user of each example did not take.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class Negatives:
         score
             Scores, (s, c), of the items (s, c) for the rows (s,) of this batch, by the model as it is.
         """
-        n, out = self.config.negatives_per_positive, np.empty((0, 0), dtype=np.int32)
+        n = self.config.n_negatives
         if self.shares[0] == 1:
             return self.uniform.draw(n, self.seed, users, examples)
         kind = self._kinds(examples)
