@@ -77,6 +77,7 @@ def _simple(model: str, **grid: Sequence[Any]) -> Row:
 
 _ORDER = {"pair_half_life": (3, 5, 8), "backward": (0.2, 0.4)}
 _LOOSE = {"half_life": (2, 3, 5), "pair_half_life": (5, 10, 20), "backward": (0.4, 0.7, 1.0)}
+_SPARSE = {"batch_size": 128, "learning_rate": 2e-3, "schedule": "cosine", "patience": 6}
 SETTINGS = {
     "beauty": Setting(
         beauty,
@@ -85,9 +86,9 @@ SETTINGS = {
             _simple("popular"),
             _simple("item-knn", shrinkage=(5, 10, 20), **_LOOSE),
             _simple("ease", reg=(100, 300), half_life=(2, 3, 5), pair_half_life=(10,), backward=(0.4, 0.7)),
-            _trained("gru4rec", 3, {"dropout": (0.5,)}, epochs=90, patience=4, learning_rate=2e-3, batch_size=128),
-            _trained("sasrec", 3, {"dropout": (0.5,)}, epochs=90, patience=4, learning_rate=2e-3, batch_size=128),
-            _trained("bert4rec", 5, {"dropout": (0.4,)}, epochs=150, patience=4, learning_rate=2e-3, batch_size=128),
+            _trained("gru4rec", 3, {"dropout": (0.5,)}, epochs=45, **_SPARSE),
+            _trained("sasrec", 3, {"dropout": (0.5,)}, epochs=60, **_SPARSE),
+            _trained("bert4rec", 5, {"dropout": (0.4,)}, epochs=100, mask_share=0.4, **_SPARSE),
         ),
     ),
     "ml-1m": Setting(

@@ -1,1 +1,1 @@
-"""Models that read a history in its order: what comes next?"""
+"""Models that read a history in its order and say what comes next."""

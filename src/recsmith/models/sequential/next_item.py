@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from recsmith.data.dataset import Dataset
 from recsmith.data.sequences import latest, pad, windows
 from recsmith.errors import DataError
-from recsmith.models.torch_model import TorchModel, asking, scores_array
+from recsmith.models.torch_model import TorchModel, asking
 from recsmith.training.config import TrainingConfig
 from recsmith.training.loop import Objective
 from recsmith.types import FloatArray, IntArray, Queries, check_range
@@ -79,6 +79,11 @@ class NextItemModel(TorchModel[C]):
         items: nn.Embedding = self.module_.items  # type: ignore[assignment]
         return items.weight[: self.sizes_["n_items"]]
 
+    @property
+    def read(self) -> int:
+        """Latest events of a history that are read."""
+        return self.config.max_length
+
     def history_vectors(self, items: Tensor, lengths: Tensor) -> Tensor:
         """(n, d) vectors of the padded histories ``items`` (n, length), each with ``lengths`` (n,) >= 1 events."""
         vectors = self.module_(items, lengths)
@@ -89,7 +94,7 @@ class NextItemModel(TorchModel[C]):
         """(n, d) float32; a row of NaN where the history is empty."""
         self.check_fitted()
         check_range("score", "queries.items", queries.items, len(self.items_))
-        starts, lengths = latest(queries.offsets, self.config.max_length)
+        starts, lengths = latest(queries.offsets, self.read)
         out = np.full((len(queries), self.items_.shape[1]), np.nan, dtype=np.float32)
         there = np.flatnonzero(lengths)
         if len(there):
@@ -115,16 +120,11 @@ class NextItemModel(TorchModel[C]):
 
 
 class Windows(Objective):
-    """Pieces of the histories with two or more events; a batch holds pieces of like length.
+    """Pieces of up to ``length`` events of the histories with two or more; a batch holds pieces of like length."""
 
-    A piece has one event more than the model reads: its last one is only a target, its first one only read.
-    """
-
-    def __init__(self, data: Dataset, config: NextItemConfig, device: torch.device) -> None:
-        if config.windows == "all":
-            starts, lengths = windows(data.offsets, config.max_length + 1)
-        else:
-            starts, lengths = latest(data.offsets, config.max_length + 1)
+    def __init__(self, data: Dataset, config: NextItemConfig, device: torch.device, length: int) -> None:
+        cut = windows if config.windows == "all" else latest
+        starts, lengths = cut(data.offsets, length)
         kept = np.flatnonzero(lengths >= 2)
         self.starts, self.lengths = starts[kept], lengths[kept]
         self.items, self.device = data.item, device

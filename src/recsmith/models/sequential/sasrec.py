@@ -1,10 +1,10 @@
 """SASRec: self-attention over the history, each event looking at those before it.
 
 W.-C. Kang and J. McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, equations 2 to 7. Normalization
-stands before attention and feed-forward (as in their code), the output uses the same item vectors as the input, and the
-loss is the softmax over all items, which is where it is at its best: A. Klenitskiy and A. Vasilev, "Turning Dross Into Gold
-Loss: is BERT4Rec really better than SASRec?", RecSys 2023. With ``loss`` "sampled" or "gbce" the softmax, or the
-calibrated binary cross-entropy of gSASRec (Petrov and Macdonald, RecSys 2023), is over ``negatives`` random items.
+stands before attention and feed-forward (as in their code), the output uses the same item vectors as the input, and
+the loss is the softmax over all items, which is where it is at its best: A. Klenitskiy and A. Vasilev, "Turning Dross
+Into Gold Loss: is BERT4Rec really better than SASRec?", RecSys 2023. With ``loss`` "sampled" or "gbce" the softmax, or
+the calibrated binary cross-entropy of gSASRec (Petrov and Macdonald, RecSys 2023), is over ``negatives`` random items.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recsmith.config import Search
 from recsmith.data.dataset import Dataset
-from recsmith.models.layers import Dropout
+from recsmith.models.layers import AttentionBlock, Dropout, divides
 from recsmith.models.losses import gbce, sampled_softmax, softmax_over_items
 from recsmith.models.sequential.next_item import NextItemConfig, NextItemModel, Windows
 from recsmith.types import IntArray
@@ -43,13 +42,7 @@ class SASRecConfig(NextItemConfig):
     calibration: float = Field(default=0.75, ge=0, le=1)
     """t of gBCE: 0 is binary cross-entropy, 1 has the probabilities of the softmax."""
 
-    @field_validator("heads")
-    @classmethod
-    def _divides(cls, heads: int, info: ValidationInfo) -> int:
-        size = info.data.get("embedding_size", heads)
-        if size % heads:
-            raise ValueError(f"a divisor of embedding_size ({size})")
-        return heads
+    _heads_fit = field_validator("heads")(divides)
 
 
 class SASRec(NextItemModel[SASRecConfig]):
@@ -67,10 +60,10 @@ class SASRec(NextItemModel[SASRecConfig]):
 
 
 class _NextItem(Windows):
-    """At each place of a window, which item comes next?"""
+    """At each place of a window the next item is to be told."""
 
     def __init__(self, model: SASRec, data: Dataset) -> None:
-        super().__init__(data, model.config, model.device)
+        super().__init__(data, model.config, model.device, model.config.max_length + 1)
         self.module, self.config, self.n_items = model.module_, model.config, data.n_items
         self.rng = np.random.default_rng(0)
 
@@ -103,7 +96,12 @@ class _Network(nn.Module):
         self.places = nn.Embedding(config.max_length, size)
         for table in (self.items, self.places):
             nn.init.normal_(table.weight, std=_INIT_STD)
-        self.blocks = nn.ModuleList([_Block(config) for _ in range(config.blocks)])
+        self.blocks = nn.ModuleList(
+            [
+                AttentionBlock(size, config.heads, config.feed_forward * size, config.dropout, causal=True)
+                for _ in range(config.blocks)
+            ]
+        )
         self.norm = nn.LayerNorm(size)
         self.drop = Dropout(config.dropout)
         self.max_length = config.max_length
@@ -116,22 +114,3 @@ class _Network(nn.Module):
             x = block(x)
         out: Tensor = self.norm(x)
         return out
-
-
-class _Block(nn.Module):
-    def __init__(self, config: SASRecConfig) -> None:
-        super().__init__()
-        size, wide = config.embedding_size, config.feed_forward * config.embedding_size
-        self.heads = config.heads
-        self.before_attention, self.before_feed = nn.LayerNorm(size), nn.LayerNorm(size)
-        self.attend, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
-        self.widen, self.narrow = nn.Linear(size, wide), nn.Linear(wide, size)
-        self.drop = Dropout(config.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, length, size = x.shape
-        parts = self.attend(self.before_attention(x)).view(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        seen = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], is_causal=True)
-        x = x + self.drop(self.out(seen.transpose(1, 2).reshape(n, length, size)))
-        feed = functional.gelu(self.widen(self.before_feed(x)))
-        return x + self.drop(self.narrow(self.drop(feed)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.conftest import build
 
 from recsmith.errors import DataError, ParameterError
 from recsmith.models.sequential.sasrec import SASRec
-from tests.conftest import build
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,9 @@ def test_windows_all_learns_from_the_start_of_a_long_history():
     )
     best = {}
     for windows in ("latest", "all"):
-        model = SASRec(max_length=4, windows=windows, embedding_size=8, epochs=60, learning_rate=1e-2, dropout=0.0)
+        model = SASRec(
+            max_length=4, windows=windows, embedding_size=8, epochs=60, learning_rate=1e-2, dropout=0.0
+        )
         best[windows] = int(model.fit(log).score(asked).argmax())
     assert best["all"] == 1
     assert best["latest"] != 1
@@ -77,9 +79,11 @@ def test_bad_input(cycle):
     lonely = build([1, 2, 3], ["a", "b", "a"], times=[1, 2, 3])
     with pytest.raises(DataError, match="no user has two events"):
         SASRec().fit(lonely)
-    with pytest.raises(ParameterError, match="'heads' parameter of SASRec must be a divisor of embedding_size"):
+    with pytest.raises(
+        ParameterError, match="'heads' parameter of SASRec must be a divisor of embedding_size"
+    ):
         SASRec(heads=3)
     model = SASRec(epochs=1).fit(cycle)
     asked = cycle.queries(np.array([0], dtype=np.int32))
-    with pytest.raises(ParameterError, match="queries.items"):
+    with pytest.raises(ParameterError, match=r"queries\.items"):
         model.score(asked.replace(items=np.full(len(asked.items), 12, dtype=np.int32)))
