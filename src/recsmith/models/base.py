@@ -12,7 +12,7 @@ from scipy import sparse
 from recsmith.config import Config
 from recsmith.errors import NotFittedError, ParameterError
 from recsmith.protocols import Evidence
-from recsmith.types import Cost, FloatArray, Shape, State
+from recsmith.types import Cost, FloatArray, IntArray, Shape, State
 
 C = TypeVar("C", bound=Config)
 
@@ -62,6 +62,16 @@ class BaseModel(Generic[C]):
         if kept is None or kept[0] is not source:
             kept = derived[name] = (source, make())
         return kept[1]
+
+    def cosines(self, table: FloatArray, items: IntArray) -> FloatArray:
+        """(len(items), n_items) float32 cosine of rows of ``table``, a learned or derived array that stays the same."""
+
+        def directions() -> FloatArray:
+            lengths = np.linalg.norm(table, axis=1, keepdims=True)
+            return np.asarray(table / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+
+        unit = self.once("directions", table, directions)
+        return np.asarray(unit[items] @ unit.T, dtype=np.float32)
 
     def state(self) -> State:
         """Everything learned, as named arrays and JSON values."""

@@ -115,13 +115,7 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item factors."""
         self.check_fitted()
-
-        def directions() -> FloatArray:
-            lengths = np.linalg.norm(self.item_factors_, axis=1, keepdims=True)
-            return np.asarray(self.item_factors_ / np.where(lengths > 0, lengths, 1), dtype=np.float32)
-
-        unit = self.once("directions", self.item_factors_, directions)
-        return np.asarray(unit[items] @ unit.T, dtype=np.float32)
+        return self.cosines(self.item_factors_, items)
 
     def contributions(self, queries: Queries, rows: IntArray, items: IntArray) -> FloatArray:
         """What each event adds to the folded-in score.

@@ -145,13 +145,7 @@ class LightGCN(TorchModel[LightGCNConfig]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors; NaN for items without an event."""
         self.check_fitted()
-
-        def directions() -> FloatArray:
-            lengths = np.linalg.norm(self.items_, axis=1, keepdims=True)
-            return np.asarray(self.items_ / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-        unit = self.once("directions", self.items_, directions)
-        return np.asarray(unit[items] @ unit.T, dtype=np.float32)
+        return self.cosines(self.items_, items)
 
     def cost(self, shape: Shape) -> Cost:
         """The layers, forward and backward, at each step."""

@@ -27,7 +27,6 @@ from recsmith.errors import DataError
 from recsmith.models.layers import Dropout
 from recsmith.models.losses import bce, sampled_softmax
 from recsmith.models.neural.pool import Pools, by_user, histories, pooled, root_scale
-from recsmith.models.sequential.next_item import cosines
 from recsmith.models.torch_model import TorchModel, asking, scores_array
 from recsmith.training.curriculum import Negatives, NegativesConfig
 from recsmith.training.loop import Objective
@@ -110,7 +109,7 @@ class NeuMF(TorchModel[NCFConfig]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors."""
         self.check_fitted()
-        return cosines(self.module_.items.weight.detach().cpu().numpy(), items)
+        return self.cosines(self.module_.items.weight.detach().cpu().numpy(), items)
 
 
 class MLP(NeuMF):

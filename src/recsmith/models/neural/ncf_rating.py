@@ -29,7 +29,6 @@ from recsmith.models.baselines.rating_baseline import (
 )
 from recsmith.models.neural.ncf import Network
 from recsmith.models.neural.pool import by_user, histories, pooled, root_scale
-from recsmith.models.sequential.next_item import cosines
 from recsmith.models.torch_model import TorchModel, asking, scores_array
 from recsmith.training.config import TrainingConfig
 from recsmith.training.loop import Objective
@@ -45,17 +44,17 @@ class NeuMFRatingConfig(TrainingConfig):
     """The weighted product of the vectors, layers over them, or both."""
     embedding_size: int = Field(default=32, ge=1)
     """Length of a vector, >= 1; ``neumf`` has one for each of its halves."""
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=8, ge=1)
     """Passes over the ratings at most, >= 1."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Step size of Adam at its largest, > 0."""
     schedule: Literal["constant", "cosine", "restarts"] = "cosine"
     """How the step size goes on: as it is, down to 0 along a cosine, or so again and again, each time twice as long."""
-    reg: float = Field(default=1e-5, ge=0)
+    reg: float = Field(default=1e-4, ge=0)
     """L2: half of this times the squared weights is added to the mean loss, >= 0."""
     hidden: tuple[int, ...] = Field(default=(64, 32), min_length=1)
     """Widths of the hidden layers, each >= 1."""
-    dropout: float = Field(default=0.2, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of pooled and hidden activations set to 0 in training, 0 to 1."""
     init_std: float = Field(default=0.05, gt=0)
     """Standard deviation of the vectors to start from, > 0."""
@@ -151,7 +150,7 @@ class NeuMFRating(TorchModel[NeuMFRatingConfig]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors."""
         self.check_fitted()
-        return cosines(self.module_.items.weight.detach().cpu().numpy(), items)
+        return self.cosines(self.module_.items.weight.detach().cpu().numpy(), items)
 
 
 class RatingNetwork(Network):

@@ -116,7 +116,7 @@ class NextItemModel(TorchModel[C]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors."""
         self.check_fitted()
-        return cosines(self.items_, items)
+        return self.cosines(self.items_, items)
 
 
 class Windows(Objective):
@@ -152,9 +152,3 @@ def like_lengths(lengths: IntArray, batch_size: int, rng: np.random.Generator) -
         some = some[np.argsort(lengths[some], kind="stable")]
         batches += [some[at : at + batch_size] for at in range(0, len(some), batch_size)]
     return [batches[b] for b in rng.permutation(len(batches))]
-
-
-def cosines(table: FloatArray, items: IntArray) -> FloatArray:
-    """(len(items), n_items) float32 cosine between rows of ``table``."""
-    unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
-    return np.asarray(unit[items] @ unit.T, dtype=np.float32)
