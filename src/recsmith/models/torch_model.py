@@ -76,7 +76,7 @@ class TorchModel(BaseModel[C]):
             self.sizes_ = self.sizes(data)
             self.module_ = self.build().to(device)
             self.course_ = train(
-                self,
+                self,  # type: ignore[arg-type]
                 self.module_,
                 self.objective(data),
                 self.config,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -37,16 +38,17 @@ def place(wish: str) -> torch.device:
 def reproducible(seed: int) -> Iterator[None]:
     """Same seed, device and number of threads, same digits; what the caller had set is put back afterwards."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    was = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    fills: Any = torch.utils.deterministic  # of fresh memory, which costs time and which nothing here reads
+    was = torch.are_deterministic_algorithms_enabled(), fills.fill_uninitialized_memory
     threads = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        fills.fill_uninitialized_memory = False
         torch.set_num_threads(parallel.n_threads())
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(was[0])
-            torch.utils.deterministic.fill_uninitialized_memory = was[1]
+            fills.fill_uninitialized_memory = was[1]
             torch.set_num_threads(threads)
