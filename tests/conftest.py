@@ -13,6 +13,9 @@ from hypothesis import settings
 from recsmith.data.dataset import Dataset
 from recsmith.data.ids import IdMap
 
+# Several workers share the cores: a thread of PyTorch that waits must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # The first call of a kernel compiles it: no deadline for a single example.
 settings.register_profile("recsmith", deadline=None)
 settings.load_profile("recsmith")
