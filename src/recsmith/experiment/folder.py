@@ -80,16 +80,19 @@ class RunFolder:
         """The file that is written last."""
         return self.path / "run.json"
 
-    def begin(self, experiment: Experiment) -> None:
-        """Make the folder, or see that it holds the same experiment.
+    def check(self, experiment: Experiment) -> None:
+        """See that the folder holds the same experiment, or none.
 
         Raises
         ------
         ParameterError
-            The folder holds another one: the first key that differs is named.
+            It holds another one: the first key that differs is named.
         """
         if self.experiment.exists():
             _check_same(self.experiment, experiment)
+
+    def begin(self, experiment: Experiment) -> None:
+        """Make the folder."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.experiment, experiment.document())
 

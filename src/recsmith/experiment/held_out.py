@@ -37,6 +37,7 @@ class HeldOut:
             user_ids=split.user_ids,
             truth=split.truth,
             notes=(*split.notes, self.split.train.notes[-1]),
+            user_features=split.user_features,
         )
 
 

@@ -84,7 +84,7 @@ def run(
     if helper:
         work.help()
         return None
-    folder.begin(experiment)
+    folder.check(experiment)
     return work.lead()
 
 
@@ -121,6 +121,7 @@ class _Work:
         experiment, asked = self.experiment, self.experiment.evaluation
         with self.watch("load and split"):
             split = experiment.load_split()
+        self.folder.begin(experiment)
         self._remember(split)
         bundle, held_out = self._train(split)
         judged = split if held_out is None else held_out.fresh(split)

@@ -73,6 +73,7 @@ def part_of(split: Split, rows: IntArray) -> Split:
         split,
         queries=split.queries.take(rows),
         user_ids=split.user_ids.gather(rows),
+        user_features=None if split.user_features is None else split.user_features[rows],
         truth=Truth(
             offsets=bounds,
             items=truth.items[positions],

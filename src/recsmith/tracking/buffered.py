@@ -61,7 +61,9 @@ class Buffered:
         self._send("model", path=path)
 
     def close(self, *, failed: bool = False) -> None:
-        """Try a last time, and say what is left."""
+        """Try a last time, and say what is left; a run that had nothing to tell is not told of."""
+        if self._tracker is None and not self.waiting:
+            return
         self.waiting.append({"call": "close", "failed": failed})
         self.send_rest()
 

@@ -70,6 +70,7 @@ def test_bad_input_ends_with_2(cli, config, tmp_path, arguments, words):
     done = cli("run", config, "--out", tmp_path / "run", *arguments)
     assert done.status == 2
     assert words in done.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_file_serves_train_too(cli, config, log, tmp_path):

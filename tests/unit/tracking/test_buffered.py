@@ -88,6 +88,11 @@ def test_while_it_is_down_the_run_goes_on_and_it_is_said_once(tracker, server, s
     assert "--resume" in said[1]
 
 
+def test_a_run_that_had_nothing_to_tell_is_not_told_of(tracker, server):
+    tracker.close(failed=True)
+    assert server.asked == 0
+
+
 def test_it_is_back_at_the_end(tracker, server, said):
     tracker.metrics({"loss": 3.0}, 1)
     server.up = False
