@@ -77,10 +77,17 @@ ROWS = (
     ),
     Row(
         "lightgcn",
-        fixed={"batch_size": 8192, "learning_rate": 0.01, "epochs": 200, "patience": 3},
-        grid={"layers": (2, 3)},
+        fixed={
+            "batch_size": 8192,
+            "learning_rate": 0.01,
+            "layers": 2,
+            "negatives": 1024,
+            "epochs": 100,
+            "patience": 2,
+        },
+        grid={"loss": ("sampled", "bpr")},
         trained=True,
-        every=5,
+        every=3,
     ),
     Row(
         "mult-vae",

@@ -172,7 +172,7 @@ class _Trainer:
         said = self.world.total(torch.stack([total.detach().float(), total.new_tensor(terms).float()]))
         self.optimizer.zero_grad()
         (total / said[1]).backward()  # type: ignore[no-untyped-call]
-        self.world.add_gradients(self.parameters)
+        self.world.add_gradients([p for p in self.parameters if p.requires_grad])  # others take no step
         self._penalize()
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)

@@ -39,7 +39,7 @@ def dense_mean(data, users, items, depth):
 def test_layers_are_those_of_the_dense_matrix(depth):
     data, rng = log(), np.random.default_rng(0)
     users, items = (rng.normal(size=(n, 4)).astype(np.float32) for n in (data.n_users, data.n_items))
-    layers = Layers(normalized(data.matrix("weight"), 0.5, 0.5), depth)
+    layers = Layers(normalized(data.matrix("weight"), 0.5, 0.5), depth, data.item_counts())
     found = MeanOfLayers.apply(torch.from_numpy(users), torch.from_numpy(items), layers)
     for mine, theirs in zip(found, dense_mean(data, users, items, depth), strict=True):
         np.testing.assert_allclose(mine.numpy(), theirs, atol=1e-6)
@@ -49,7 +49,7 @@ def test_the_gradient_is_that_of_the_dense_matrix():
     data, rng = log(), np.random.default_rng(1)
     tables = [torch.randn(n, 3, requires_grad=True) for n in (data.n_users, data.n_items)]
     wanted = [rng.normal(size=t.shape).astype(np.float32) for t in tables]
-    layers = Layers(normalized(data.matrix("weight"), 0.5, 0.5), 2)
+    layers = Layers(normalized(data.matrix("weight"), 0.5, 0.5), 2, data.item_counts())
     out = MeanOfLayers.apply(*tables, layers)
     sum((o * torch.from_numpy(w)).sum() for o, w in zip(out, wanted, strict=True)).backward()
     for table, theirs in zip(tables, dense_mean(data, *wanted, 2), strict=True):  # the map is symmetric

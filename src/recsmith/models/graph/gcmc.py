@@ -110,8 +110,11 @@ class GCMC(TorchModel[GCMCConfig]):
         self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None
     ) -> Self:
         """Draw the weights anew and train them; errors as ``TorchModel.fit``."""
-        super().fit(data, rng=rng, monitor=monitor)
-        del self._log, self.module_.live
+        try:
+            super().fit(data, rng=rng, monitor=monitor)
+        finally:
+            self.__dict__.pop("_log", None)
+        del self.module_.live
         return self
 
     @torch.no_grad()

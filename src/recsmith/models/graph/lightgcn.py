@@ -69,7 +69,6 @@ class LightGCN(TorchModel[LightGCNConfig]):
     inputs_: FloatArray  #: (n_items, embedding_size) float32 what an event adds to a user: layers 0 to K - 1 by degree
     own_: FloatArray  #: (embedding_size, embedding_size) float32 from the sum of a history to the user's own vector
     _layers: Layers  # of the log, while the model is fitted
-    _degrees: FloatArray  # (n_items,) float64 weight of each item in the log, while the model is fitted
 
     def sizes(self, data: Dataset) -> dict[str, Any]:
         """Numbers of users and items."""
@@ -90,16 +89,18 @@ class LightGCN(TorchModel[LightGCNConfig]):
     def objective(self, data: Dataset) -> Objective:
         """Pairs of a user and an item, beside items that he did not take."""
         table = data.matrix("weight")
-        self._layers = Layers(normalized(table, 0.5, 0.5), self.config.layers)
-        self._degrees = np.asarray(table.sum(axis=0, dtype=np.float64))
+        degrees = np.asarray(table.sum(axis=0, dtype=np.float64))
+        self._layers = Layers(normalized(table, 0.5, 0.5), self.config.layers, degrees)
         return _Pairs(self, data)
 
     def fit(
         self, data: Dataset, *, rng: np.random.Generator | int | None = None, monitor: Monitor | None = None
     ) -> Self:
         """Draw the vectors anew and train them; errors as ``TorchModel.fit``."""
-        super().fit(data, rng=rng, monitor=monitor)
-        del self._layers, self._degrees
+        try:
+            super().fit(data, rng=rng, monitor=monitor)
+        finally:
+            self.__dict__.pop("_layers", None)
         return self
 
     @torch.no_grad()
@@ -111,9 +112,9 @@ class LightGCN(TorchModel[LightGCNConfig]):
         parts, depth = self.config.layers + 1, self.config.layers
         _, below = self._layers.total(users, items, depth - 1)
         summed, above = self._layers.total(users, items, depth)
-        known = self._degrees > 0
+        known = self._layers.degrees > 0
         self.items_ = np.where(known[:, None], above.numpy() / parts, np.float32(np.nan))
-        scale = negative_power(self._degrees, 0.5)[:, None] / parts
+        scale = negative_power(self._layers.degrees, 0.5)[:, None] / parts
         self.inputs_ = np.ascontiguousarray(below.numpy() * scale, dtype=np.float32)
         self.own_ = _ridge(summed.numpy() / parts - users.numpy() / parts, users.numpy() / parts)
 
@@ -166,10 +167,10 @@ class LightGCN(TorchModel[LightGCNConfig]):
 
 
 class Layers:
-    """The layers of a graph."""
+    """The layers of a graph, in which items weigh ``degrees`` (n_items,)."""
 
-    def __init__(self, graph: Graph, depth: int) -> None:
-        self.graph, self.depth = graph, depth
+    def __init__(self, graph: Graph, depth: int, degrees: FloatArray) -> None:
+        self.graph, self.depth, self.degrees = graph, depth, degrees
         self.elsewhere: dict[tuple[torch.device, int], tuple[Tensor, ...]] = {}
 
     def total(self, users: Tensor, items: Tensor, depth: int) -> tuple[Tensor, Tensor]:
