@@ -76,6 +76,11 @@ class AttentionBlock(nn.Module):
         return out
 
 
+def attention_work(size: int, wide: int, length: int) -> float:
+    """Multiplications of a place in an ``AttentionBlock`` that looks at ``length`` places."""
+    return float(size) * (4 * size + 2 * wide + 2 * length)
+
+
 def divides(heads: int, info: ValidationInfo) -> int:
     """Check, for a config, that the number of attention heads divides ``embedding_size``."""
     size = info.data.get("embedding_size", heads)

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from recsmith.config import Search
 from recsmith.data.dataset import Dataset
-from recsmith.models.layers import AttentionBlock, Dropout, divides
+from recsmith.models.layers import AttentionBlock, Dropout, attention_work, divides
 from recsmith.models.losses import softmax_over_items
 from recsmith.models.sequential.next_item import NextItemConfig, NextItemModel, Windows
 from recsmith.types import IntArray
@@ -57,6 +57,12 @@ class BERT4Rec(NextItemModel[BERT4RecConfig]):
     def objective(self, data: Dataset) -> Windows:
         """Windows with gaps."""
         return _Cloze(self, data)
+
+    def work(self, n_items: int) -> float:
+        """The blocks, and at the gaps the items of the softmax."""
+        c = self.config
+        block = attention_work(c.embedding_size, c.feed_forward * c.embedding_size, c.max_length)
+        return c.blocks * block + c.embedding_size * (c.embedding_size + c.mask_share * n_items)
 
     @property
     def read(self) -> int:

@@ -63,6 +63,12 @@ class GRU4Rec(NextItemModel[GRU4RecConfig]):
         """Windows one event longer than what is read: the last is only a target."""
         return _NextItem(self, data)
 
+    def work(self, n_items: int) -> float:
+        """Three gates of two products in each layer, and the items that are compared."""
+        c = self.config
+        compared = n_items if c.loss == "softmax" else c.in_batch + c.negatives + 1
+        return c.embedding_size * (6.0 * c.layers * c.embedding_size + compared)
+
     def item_table(self) -> Tensor:
         """The vectors of the items that are ranked."""
         table: Tensor = self.module_.table()  # type: ignore[operator]

@@ -16,7 +16,7 @@ from recsmith.errors import DataError
 from recsmith.models.torch_model import TorchModel, asking
 from recsmith.training.config import TrainingConfig
 from recsmith.training.loop import Objective
-from recsmith.types import FloatArray, IntArray, Queries, check_range
+from recsmith.types import Cost, FloatArray, IntArray, Queries, Shape, check_range
 
 _MIX = 16  # batches among which windows are sorted by length
 
@@ -69,6 +69,17 @@ class NextItemModel(TorchModel[C]):
     @abstractmethod
     def objective(self, data: Dataset) -> Windows:
         """Windows of the histories, and the loss of some of them."""
+
+    @abstractmethod
+    def work(self, n_items: int) -> float:
+        """Multiplications that an event of a window takes, in the layers and with the items it is compared with."""
+
+    def cost(self, shape: Shape) -> Cost:
+        """All epochs, a way back being twice as dear as the way there; weights, gradients, both moments, the best."""
+        config = self.config
+        read = shape.n_events if config.windows == "all" else shape.n_users * config.max_length
+        gemm = 6.0 * config.epochs * min(read, shape.n_events) * self.work(shape.n_items)
+        return Cost(gemm=gemm, bytes=28.0 * config.embedding_size * shape.n_items + 3e8)
 
     def settle(self) -> None:
         """Keep the item vectors as an array: ``recommend`` multiplies with them."""

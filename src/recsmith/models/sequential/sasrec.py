@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from recsmith.config import Search
 from recsmith.data.dataset import Dataset
-from recsmith.models.layers import AttentionBlock, Dropout, divides
+from recsmith.models.layers import AttentionBlock, Dropout, attention_work, divides
 from recsmith.models.losses import gbce, sampled_softmax, softmax_over_items
 from recsmith.models.sequential.next_item import NextItemConfig, NextItemModel, Windows
 from recsmith.types import IntArray
@@ -57,6 +57,13 @@ class SASRec(NextItemModel[SASRecConfig]):
     def objective(self, data: Dataset) -> Windows:
         """Windows one event longer than what is read: the last is only a target."""
         return _NextItem(self, data)
+
+    def work(self, n_items: int) -> float:
+        """The blocks, and the items of the softmax."""
+        c = self.config
+        compared = n_items if c.loss == "softmax" else c.negatives + 1
+        block = attention_work(c.embedding_size, c.feed_forward * c.embedding_size, c.max_length)
+        return c.blocks * block + c.embedding_size * compared
 
 
 class _NextItem(Windows):
