@@ -72,6 +72,36 @@ def test_what_stands_behind_a_history_does_not_count(cycle):
     torch.testing.assert_close(one, bare)
 
 
+@pytest.mark.parametrize("log_q", [0.0, 1.0])
+def test_cross_entropy_is_that_of_a_plain_loop(cycle, log_q):
+    """Logits less ``log_q`` times the logarithm of the frequency; a drawn item that is right does not count."""
+    model = GRU4Rec(
+        embedding_size=8, epochs=1, dropout=0.0, loss="cross-entropy", in_batch=5, negatives=7, log_q=log_q
+    )
+    objective, rows = model.fit(cycle).objective(cycle), np.arange(10)
+    objective.begin(0, np.random.default_rng(9))
+    with torch.no_grad():
+        total, terms = objective.loss(rows)
+        items, lengths = objective.rows(rows)
+        vectors = model.module_(items[:, :-1].clamp_min(0), lengths - 1)
+        table = model.item_table().detach()
+    pairs = [(r, t) for r in range(10) for t in range(int(lengths[r]) - 1)]
+    rng = np.random.default_rng(9)
+    counts = cycle.item_counts().astype(float)
+    often, root = np.log(counts / counts.sum()), np.log(np.sqrt(counts) / np.sqrt(counts).sum())
+    within = [int(items[pairs[k][0], pairs[k][1] + 1]) for k in rng.integers(len(pairs), size=5)]
+    drawn = np.searchsorted(np.cumsum(np.exp(root)), rng.random(7), side="right").tolist()
+    others = [(i, often[i]) for i in within] + [(i, root[i]) for i in drawn]
+    wanted = 0.0
+    for r, t in pairs:
+        right = int(items[r, t + 1])
+        mine = float(vectors[r, t] @ table[right]) - log_q * often[right]
+        theirs = [float(vectors[r, t] @ table[i]) - log_q * q for i, q in others if i != right]
+        wanted += np.log(np.exp([mine, *theirs]).sum()) - mine
+    assert terms == len(pairs)
+    assert total.item() == pytest.approx(wanted, rel=1e-4)
+
+
 def test_bpr_max_is_the_sum_of_equation_11():
     generator = torch.Generator().manual_seed(2)
     positive, negatives = torch.randn(5, generator=generator), torch.randn(5, 4, generator=generator)
