@@ -107,14 +107,17 @@ ROWS = (
 )
 
 
+@dataclass(frozen=True)
 class Shown:
-    """Says how a training goes."""
+    """Says how a training goes, a line for each judgement."""
+
+    last: int | None = None  #: the epoch after which the training stops
 
     def progress(self, done: int, total: int, **figures: float) -> bool:
-        """A line for each judgement."""
-        if RATINGS in figures or any("@" in name for name in figures):
+        """Print, and stop when it is time."""
+        if LISTS in figures or RATINGS in figures:
             console.print(f"  {done}/{total}", {name: round(value, 4) for name, value in figures.items()})
-        return False
+        return done == self.last
 
 
 def ml_1m(folder: Path) -> tuple[Split, Split]:
@@ -133,12 +136,12 @@ def ml_100k(folder: Path) -> tuple[Split, Split]:
     return parse("random:0.1").split(test.train)[0], test
 
 
-def coach(row: Row, pipeline: Pipeline, split: Split | None, last: int | None = None) -> EpochCoach:
-    """Judges on ``split``, or stops after the epoch ``last``."""
-    held_out = None if split is None else HeldOut(split=split, users=split.queries.users)
+def coach(row: Row, pipeline: Pipeline, split: Split) -> EpochCoach:
+    """Judges on ``split``."""
+    held_out = HeldOut(split=split, users=split.queries.users)
     return EpochCoach(
-        stage="train", pipeline=pipeline, data=split.train if split else None,  # type: ignore[arg-type]
-        tracker=NullTracker(), monitor=Shown(), held_out=held_out, metric=row.metric, every=row.every, last=last,
+        stage="train", pipeline=pipeline, data=split.train, tracker=NullTracker(), monitor=Shown(),
+        held_out=held_out, metric=row.metric, every=row.every,
     )  # fmt: skip
 
 
@@ -179,7 +182,7 @@ def measured(row: Row, valid: Split, test: Split) -> tuple[dict[str, Any], Repor
     if row.metric == LISTS and fitted is not None:
         return found, judged(row, fitted, test)
     pipeline = make_pipeline(row.model, **chosen["parameters"])
-    watcher = coach(row, pipeline, None, last=chosen["best_epoch"]) if row.trained else None
+    watcher = Shown(last=chosen["best_epoch"]) if row.trained else None
     report = evaluate(pipeline, test, name=row.model, metrics=(), rating=True, monitor=watcher)
     return found, report
 
