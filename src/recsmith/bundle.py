@@ -12,14 +12,14 @@ import numpy as np
 import polars as pl
 
 from recsmith import bundle_format, parallel
-from recsmith.data.dataset import Dataset
+from recsmith.data.dataset import Dataset, rows_of
 from recsmith.data.ids import IdMap, id_series
 from recsmith.data.weighting import Weighting
 from recsmith.errors import BundleError, ParameterError
-from recsmith.protocols import Explainer, ItemSimilarity, RatingPredictor, Recommender, Stateful
+from recsmith.protocols import Explainer, ItemSimilarity, RatingPredictor, Recommender, Stateful, UserEncoder
 from recsmith.recommend import SOURCES, Pipeline, TopK
 from recsmith.topk import TopKBlock
-from recsmith.types import Queries, State
+from recsmith.types import IntArray, Queries, State
 from recsmith.version import __version__
 
 USERS_AT_ONCE = 16_384  #: of a frame of ``recommend_batches``
@@ -44,7 +44,14 @@ class Bundle:
 
     def queries(self, users: Sequence[Any] | None = None) -> Queries:
         """Requests of users by raw id (None = all of the log), each with its whole history."""
-        return self.data.queries(None if users is None else self.data.users.index(_listed(users)))
+        return self._queries(None if users is None else self.data.users.index(_listed(users)))
+
+    def _queries(self, users: IntArray | None) -> Queries:
+        """Requests by user index, with what the user table holds of them where the model looks at it."""
+        queries = self.data.queries(users)
+        if self.data.user_features is None or not isinstance(self.pipeline.model, UserEncoder):
+            return queries
+        return self.pipeline.informed(queries, rows_of(self.data.user_features, queries.users))
 
     def recommend(
         self,
@@ -97,7 +104,7 @@ class Bundle:
             raise ParameterError.of("recommend_batches", "size", ">= 1", size)
         for start in range(0, self.data.n_users, size):
             ids = self.data.users.ids.slice(start, size)
-            queries = self.data.queries(np.arange(start, start + len(ids), dtype=np.int32))
+            queries = self._queries(np.arange(start, start + len(ids), dtype=np.int32))
             lists = self.lists(queries, k, filter_seen=filter_seen, items=items, exclude=exclude)
             yield self._frame(ids, lists)
             if progress is not None:
@@ -193,7 +200,7 @@ class Bundle:
                 f"predict wants as many items as users. Got {len(who)} users and {len(what)} items."
             )
         distinct, rows = np.unique(self.data.users.index(who), return_inverse=True)
-        given = model.predict(self.data.queries(distinct), rows, self.data.items.index(what))
+        given = model.predict(self._queries(distinct), rows, self.data.items.index(what))
         std = (
             pl.Series("std", given.std)
             if given.std is not None

@@ -42,7 +42,9 @@ class Monitor(Protocol):
 class Coach(Monitor, Protocol):
     """A monitor that follows a training epoch by epoch: it judges the model, and says where its state is kept."""
 
-    checkpoint: Path | None  #: the file that a training writes after each epoch, and goes on from where it exists
+    checkpoint: (
+        Path | None
+    )  #: the file that a training writes after each epoch, and goes on from where it exists
 
     def judge(self, model: Model, epoch: int) -> float | None:
         """A figure of the model as it is after ``epoch`` epochs, larger is better; None: not judged this time."""
@@ -125,6 +127,15 @@ class Extensible(Protocol):
 
     def extend_items(self, features: pl.DataFrame) -> Self:
         """A new model; the new items' indices are appended."""
+        ...
+
+
+@runtime_checkable
+class UserEncoder(Protocol):
+    """Optional: knows users by their features, so that one without a history may get a list of his own."""
+
+    def encode_users(self, features: pl.DataFrame) -> FloatArray:
+        """(n, d) float32 for ``Queries.context``; a row of zeros where nothing is known."""
         ...
 
 

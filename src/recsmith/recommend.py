@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from recsmith.ann import INDEX_FROM, ItemIndex
 from recsmith.data.dataset import Dataset
 from recsmith.data.weighting import Weighting
 from recsmith.errors import DataError, NotFittedError, ParameterError
-from recsmith.protocols import Embedder, Monitor, Recommender
+from recsmith.protocols import Embedder, Monitor, Recommender, UserEncoder
 from recsmith.scan import ByLength
 from recsmith.topk import LONG, TopKBlock
 from recsmith.types import FloatArray, IntArray, Queries, State, check_range, ragged_rows, ragged_take
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Ragged: TypeAlias = tuple[IntArray, IntArray]
 """Bounds (n + 1,) and values (m,)."""
@@ -93,6 +96,12 @@ class Pipeline:
         if self.fallback is not None:
             self.fallback.fit(weighted, rng=rng)
         return replace(self, n_items=data.n_items)
+
+    def informed(self, queries: Queries, features: pl.DataFrame | None) -> Queries:
+        """The requests with the users' ``features`` (n rows) as context, where the model knows users by these."""
+        if features is None or queries.context is not None or not isinstance(self.model, UserEncoder):
+            return queries
+        return queries.replace(context=self.model.encode_users(features))
 
     def recommend(
         self,

@@ -32,7 +32,7 @@ EXPLAINING = [name for name in MODELS if hasattr(model_class(name), "contributio
 EMBEDDING = [name for name in MODELS if hasattr(model_class(name), "embed_queries")]
 SIMILAR = [name for name in MODELS if hasattr(model_class(name), "similar")]
 #: They learn ratings, and an unseen item's rating says little of its colour.
-RATINGS_FIRST = {"biased-mf", "svdpp", "timesvd", "bayesian-mf", "gcmc"}
+RATINGS_FIRST = {"biased-mf", "svdpp", "timesvd", "bayesian-mf", "neumf-rating", "gcmc"}
 
 
 def unknown(queries: Queries) -> Queries:

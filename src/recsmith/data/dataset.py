@@ -302,6 +302,14 @@ class Dataset:
         return None if self.time is None or not len(self) else int(self.time.max())
 
 
+def rows_of(features: pl.DataFrame | None, indices: IntArray) -> pl.DataFrame | None:
+    """The rows ``indices`` of a feature table; a row of nulls for -1."""
+    if features is None:
+        return None
+    at = pl.Series(indices)
+    return features.select(pl.all().gather(at.set(at < 0, None)))
+
+
 def _check_ratings(value: FloatArray | None) -> None:
     """A missing rating is one that is not known; an infinite one is a slip."""
     if value is not None and (bad := np.isinf(value)).any():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
-from recsmith.data.dataset import Dataset
+from recsmith.data.dataset import Dataset, rows_of
 from recsmith.errors import DataError
 from recsmith.kernels import njit
 from recsmith.types import BoolArray, FloatArray, IntArray, Queries, ragged_rows
@@ -49,6 +49,13 @@ class Split:
     user_ids: pl.Series  #: (n,) raw ids of the judged users
     truth: Truth
     notes: tuple[str, ...] = field(default=())  #: what the reader of a report must know
+    user_features: pl.DataFrame | None = None  #: n rows, what the log's user table holds of the judged users
+
+    def features(self) -> pl.DataFrame | None:
+        """(n rows) features of the judged users; None where the logs have none."""
+        if self.user_features is not None:
+            return self.user_features
+        return rows_of(self.train.user_features, self.queries.users)
 
     @property
     def known(self) -> BoolArray:
@@ -128,7 +135,15 @@ def assemble(
     elif truth.times is not None:
         queries = queries.replace(at=truth.times[truth.offsets[:-1]].astype(np.int64))
     said += _counts(fitted, queries, truth, n_silent=test.n_users - len(judged))
-    return Split(name=name, train=fitted, queries=queries, user_ids=user_ids, truth=truth, notes=tuple(said))
+    return Split(
+        name=name,
+        train=fitted,
+        queries=queries,
+        user_ids=user_ids,
+        truth=truth,
+        notes=tuple(said),
+        user_features=rows_of(test.user_features, judged),
+    )
 
 
 def cut(

@@ -125,7 +125,9 @@ def rank(pipeline: Pipeline, split: Split, names: Sequence[str], *, filter_seen:
     width = max(k for _, k in map(ranking.parse, names))
     truth = answerable(split, filter_seen=filter_seen)
     everybody = len(truth.rows) == len(split.queries)
-    queries = split.queries if everybody else split.queries.take(truth.rows)
+    queries = pipeline.informed(split.queries, split.features())
+    if not everybody:
+        queries = queries.take(truth.rows)
     with measure() as usage:
         top = pipeline.recommend(queries, width, filter_seen=filter_seen)
     hit, relevant = ranking.hits(top.items, truth.offsets, truth.items)

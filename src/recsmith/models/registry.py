@@ -51,6 +51,9 @@ MODELS: dict[str, Entry] = {
     "mlp": Entry("recsmith.models.neural.ncf:MLP", "torch"),
     "neumf": Entry("recsmith.models.neural.ncf:NeuMF", "torch"),
     "neumf-rating": Entry("recsmith.models.neural.ncf_rating:NeuMFRating", "torch"),
+    "two-tower": Entry("recsmith.models.neural.two_tower:TwoTower", "torch"),
+    "shared-bottom": Entry("recsmith.models.multitask.model:SharedBottom", "torch"),
+    "mmoe": Entry("recsmith.models.multitask.model:MMoE", "torch"),
     "blend": Entry("recsmith.models.blend:Blend"),
 }
 

@@ -44,19 +44,19 @@ class NeuMFRatingConfig(TrainingConfig):
     """The weighted product of the vectors, layers over them, or both."""
     embedding_size: int = Field(default=32, ge=1)
     """Length of a vector, >= 1; ``neumf`` has one for each of its halves."""
-    epochs: int = Field(default=8, ge=1)
+    epochs: int = Field(default=12, ge=1)
     """Passes over the ratings at most, >= 1."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Step size of Adam at its largest, > 0."""
     schedule: Literal["constant", "cosine", "restarts"] = "cosine"
     """How the step size goes on: as it is, down to 0 along a cosine, or so again and again, each time twice as long."""
-    reg: float = Field(default=1e-4, ge=0)
+    reg: float = Field(default=3e-4, ge=0)
     """L2: half of this times the squared weights is added to the mean loss, >= 0."""
     hidden: tuple[int, ...] = Field(default=(64, 32), min_length=1)
     """Widths of the hidden layers, each >= 1."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of pooled and hidden activations set to 0 in training, 0 to 1."""
-    init_std: float = Field(default=0.05, gt=0)
+    init_std: float = Field(default=0.01, gt=0)
     """Standard deviation of the vectors to start from, > 0."""
     reg_user: float = Field(default=4.0, gt=0)
     """Ratings of average kindness that every user is taken to have given beforehand, > 0."""
@@ -147,11 +147,6 @@ class NeuMFRating(TorchModel[NeuMFRatingConfig]):
             out += np.where(items >= 0, self.item_bias_[items], 0.0).astype(np.float32)
         return clipped(out, self.scale_)
 
-    def similar(self, items: IntArray) -> FloatArray:
-        """(len(items), n_items) float32 cosine of the item vectors."""
-        self.check_fitted()
-        return self.cosines(self.module_.items.weight.detach().cpu().numpy(), items)
-
 
 class RatingNetwork(Network):
     """``f`` with a pool that weighs ratings; ``history`` is y, ``residuals`` is x."""
@@ -205,4 +200,6 @@ class _Ratings(Objective):
         where = torch.from_numpy(place).to(self.device)
         weighed = pooled(x.weight, rests).index_select(0, where) - rest[:, None] * x(items)
         counted = pooled(x.weight, ones).index_select(0, where) - x(items)
-        return weighed - bias[:, None] * counted + pooled(y.weight, ones).index_select(0, where) - y(items)
+        rated_at_all = pooled(y.weight, ones).index_select(0, where) - y(items)
+        left: Tensor = weighed - bias[:, None] * counted + rated_at_all
+        return left

@@ -84,17 +84,19 @@ class Pools:
     def __len__(self) -> int:
         return len(self.items)
 
-    def without_target(self, table: Tensor, pairs: IntArray) -> Tensor:
-        """(len(pairs), d) pools of the pairs' users, each without the pair's item."""
+    def without_target(self, table: Tensor, pairs: IntArray, entries: FloatArray | None = None) -> Tensor:
+        """(len(pairs), d) pools of the pairs' users, each without the pair's item.
+
+        ``entries`` (len(self),) float32 stand in place of the weights in the sum.
+        """
+        entries = self.matrix.data if entries is None else entries
         users, place = np.unique(self.users[pairs], return_inverse=True)
         bounds, at = ragged_take(self.matrix.indptr, users)
-        rows = sparse.csr_array(
-            (self.matrix.data[at], self.items[at], bounds), shape=(len(users), self.matrix.shape[1])
-        )
-        sums = pooled(table, rows)
+        shape = (len(users), self.matrix.shape[1])
+        sums = pooled(table, sparse.csr_array((entries[at], self.items[at], bounds), shape=shape))
         device = table.device
         own = functional.embedding(torch.from_numpy(self.items[pairs]).to(device), table)
-        own = own * torch.from_numpy(self.matrix.data[pairs]).to(device)[:, None]
+        own = own * torch.from_numpy(entries[pairs]).to(device)[:, None]
         left = sums.index_select(0, torch.from_numpy(place).to(device)) - own
         return left * torch.from_numpy(self.scale[pairs]).to(device)[:, None]
 
