@@ -99,7 +99,7 @@ ROWS = (
     Row(
         "recvae",
         fixed={"batch_size": 256, "epochs": 50, "patience": 3},
-        grid={"gamma": (0.005, 0.01)},
+        grid={"gamma": (0.005,)},
         trained=True,
     ),
     Row("biased-mf", metric=RATINGS),
