@@ -122,14 +122,14 @@ class _Network(nn.Module):
         )
         self.norm, self.head, self.out = nn.LayerNorm(size), nn.Linear(size, size), nn.LayerNorm(size)
         self.drop = Dropout(config.dropout)
-        self.max_length = config.max_length
+        self.max_length, self.scale = config.max_length, size**0.5
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
         """(n, length, d): the latest event of every row is at the last place, whatever the row's length."""
         step = torch.arange(items.shape[1], device=items.device)
         there = step < lengths[:, None]
         place = (step + self.max_length - lengths[:, None]).clamp_max(self.max_length - 1)
-        x = self.drop(self.items(items) + self.places(place))
+        x = self.drop(self.items(items) * self.scale + self.places(place))
         for block in self.blocks:
             x = block(x, there)
         out: Tensor = self.out(functional.gelu(self.head(self.norm(x))))

@@ -1,7 +1,7 @@
 """SASRec: self-attention over the history, each event looking at those before it.
 
 W.-C. Kang and J. McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, equations 2 to 7. Normalization
-stands before attention and feed-forward (as in their code), the output uses the same item vectors as the input, and
+stands before attention and feed-forward, item vectors are read times sqrt(d) (as in their code), the output uses the same item vectors as the input, and
 the loss is the softmax over all items, which is where it is at its best: A. Klenitskiy and A. Vasilev, "Turning Dross
 Into Gold Loss: is BERT4Rec really better than SASRec?", RecSys 2023. With ``loss`` "sampled" or "gbce" the softmax, or
 the calibrated binary cross-entropy of gSASRec (Petrov and Macdonald, RecSys 2023), is over ``negatives`` random items.
@@ -111,12 +111,12 @@ class _Network(nn.Module):
         )
         self.norm = nn.LayerNorm(size)
         self.drop = Dropout(config.dropout)
-        self.max_length = config.max_length
+        self.max_length, self.scale = config.max_length, size**0.5
 
     def forward(self, items: Tensor, lengths: Tensor) -> Tensor:
         """(n, length, d): the latest event of every row is at the last place, whatever the row's length."""
         place = torch.arange(items.shape[1], device=items.device) + (self.max_length - lengths[:, None])
-        x = self.drop(self.items(items) + self.places(place.clamp_max(self.max_length - 1)))
+        x = self.drop(self.items(items) * self.scale + self.places(place.clamp_max(self.max_length - 1)))
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.norm(x)
