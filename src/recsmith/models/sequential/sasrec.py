@@ -1,10 +1,11 @@
 """SASRec: self-attention over the history, each event looking at those before it.
 
-W.-C. Kang and J. McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, equations 2 to 7. Normalization
-stands before attention and feed-forward, item vectors are read times sqrt(d) (as in their code), the output uses the same item vectors as the input, and
-the loss is the softmax over all items, which is where it is at its best: A. Klenitskiy and A. Vasilev, "Turning Dross
-Into Gold Loss: is BERT4Rec really better than SASRec?", RecSys 2023. With ``loss`` "sampled" or "gbce" the softmax, or
-the calibrated binary cross-entropy of gSASRec (Petrov and Macdonald, RecSys 2023), is over ``negatives`` random items.
+W.-C. Kang and J. McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, equations 2 to 7. As in their code,
+item vectors are read times sqrt(d), and normalization stands before attention and feed-forward. The output uses the
+vectors of the input, and the loss is the softmax over all items, which is where it is at its best: A. Klenitskiy and A.
+Vasilev, "Turning Dross Into Gold Loss: is BERT4Rec really better than SASRec?", RecSys 2023. With ``loss`` "sampled" or
+"gbce" the softmax, or the calibrated binary cross-entropy of gSASRec (Petrov and Macdonald, RecSys 2023), is over
+``negatives`` random items.
 """
 
 from __future__ import annotations
