@@ -81,7 +81,7 @@ ROWS = (
             "batch_size": 8192,
             "learning_rate": 0.01,
             "layers": 2,
-            "negatives": 1024,
+            "negatives": 256,
             "epochs": 100,
             "patience": 2,
         },
