@@ -87,7 +87,7 @@ SETTINGS = {
             _simple("item-knn", shrinkage=(5, 10, 20), **_LOOSE),
             _simple("ease", reg=(200,), half_life=(2, 3, 5), pair_half_life=(10,), backward=(0.4, 0.7)),
             _trained("gru4rec", 3, {"dropout": (0.5,)}, epochs=45, **_SPARSE),
-            _trained("sasrec", 3, {"dropout": (0.5,)}, epochs=60, **_SPARSE),
+            _trained("sasrec", 3, {"dropout": (0.5,)}, epochs=45, **_SPARSE),
             _trained("bert4rec", 5, {"dropout": (0.4,)}, epochs=100, mask_share=0.4, **_SPARSE),
         ),
     ),
