@@ -85,7 +85,10 @@ class EpochCoach:
         if told:
             self.tracker.metrics({self._named(name): value for name, value in told.items()}, done)
         stop = self.monitor.progress(done, total, **told)
-        return stop or done == self.last
+        if done == self.last:
+            self.checkpoint = None  # from that of the last epoch a training would go on beyond its end
+            stop = True
+        return stop
 
     def _named(self, name: str) -> str:
         return f"validation/{name}" if name == self.metric else f"{self.stage}/{name}"

@@ -99,6 +99,20 @@ def test_killed_at_epoch_3_and_resumed_is_as_if_it_was_not(stage, small, whole, 
     assert not (folder / "checkpoints").exists()  # the bundle has the weights now
 
 
+def test_stopped_after_the_trainings_and_resumed(small, whole, tmp_path, monkeypatch):
+    folder = tmp_path / "late"
+
+    def fails(*_, **__):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recsmith.experiment.run.judge", fails)
+        with pytest.raises(MemoryError):
+            run(small, out=folder)
+    run(small, out=folder, resume=True)
+    same(whole, folder)
+
+
 def test_what_stands_in_the_folder(small, whole):
     values = yaml.safe_load((whole / "experiment.yaml").read_text())
     assert Experiment(**values) == small
