@@ -12,7 +12,7 @@ from tests.conftest import build
 
 from recsmith.bundle import Bundle
 from recsmith.data.split_by_name import parse
-from recsmith.errors import ParameterError
+from recsmith.errors import DataError, ParameterError
 from recsmith.evaluation.answers import rank
 from recsmith.experiment.train import as_bundle
 from recsmith.models.neural.two_tower import TwoTower
@@ -87,6 +87,8 @@ def test_items_that_came_later_are_known_by_their_features(told, fitted):
     )
     assert scores[0, -1] > scores[0, -2]
     assert scores[1, -2] > scores[1, -1]
+    with pytest.raises(DataError, match="item table"):
+        TwoTower(epochs=1, features=False).fit(told).extend_items(pl.DataFrame({"colour": ["odd"]}))
 
 
 def test_a_context_of_another_width_is_an_error(told, fitted):
@@ -103,7 +105,7 @@ def test_loss_is_the_softmax_of_corrected_logits(told):
     with torch.no_grad():
         total, n = objective.loss(rows)
         pools = objective.pools.without_target(model.module_.history.weight, rows)
-        asked = model.module_.user_vectors(pools, torch.zeros(len(rows), 0)).numpy()
+        asked = model.module_.of_user(pools, torch.zeros(len(rows), 0)).numpy()
     share = np.bincount(items_of := told.matrix("ones").indices, minlength=told.n_items) / len(items_of)
     logits = asked @ model.items_[items].T - np.log(share[items])
     again = (items[:, None] == items) & ~np.eye(len(items), dtype=bool)

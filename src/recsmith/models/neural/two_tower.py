@@ -27,7 +27,7 @@ from torch.nn import functional
 from recsmith.config import Search
 from recsmith.data.dataset import Dataset, Matrix
 from recsmith.data.features import FeatureEncoder
-from recsmith.errors import ParameterError
+from recsmith.errors import DataError, ParameterError
 from recsmith.models.layers import Dropout
 from recsmith.models.neural.pool import Pools, by_user, histories, pooled, root_scale
 from recsmith.models.torch_model import TorchModel, asking, scores_array
@@ -36,6 +36,7 @@ from recsmith.training.loop import Objective
 from recsmith.types import FloatArray, IntArray, Queries
 
 _INIT_STD = 0.02
+_ITEMS = 1 << 15  # items whose features are spread out at once
 _TOGETHER = 4  # examples of a user that stand side by side: they are each other's negatives, too
 
 
@@ -107,9 +108,15 @@ class TwoTower(TorchModel[TwoTowerConfig]):
 
     def settle(self) -> None:
         """Keep the item vectors as an array: ``recommend`` multiplies with them."""
+        table, n = self.module_.items.weight.detach(), self.sizes_["n_items"]
+        own = functional.pad(table, (0, 0, 0, n - len(table)))  # later items have no vector of their own
+        self.items_ = np.empty((n, self.config.embedding_size), dtype=np.float32)
         with torch.no_grad():
-            vectors = self.module_.item_vectors(None, self.tensor(self.item_features_.toarray()))
-        self.items_ = (vectors / self.config.temperature).cpu().numpy()
+            for start in range(0, n, _ITEMS):
+                rows = slice(start, start + _ITEMS)
+                features = self.tensor(self.item_features_[rows].toarray())
+                vectors = self.module_.of_item(own[rows], features) / self.config.temperature
+                self.items_[rows] = vectors.cpu().numpy()
 
     def embed_queries(self, queries: Queries) -> FloatArray:
         """(n, d) float32 of length 1; NaN where there is neither a history nor a context.
@@ -131,7 +138,7 @@ class TwoTower(TorchModel[TwoTowerConfig]):
         with asking():
             scale = self.tensor(root_scale(matrix.sum(axis=1)))
             pools = pooled(self.module_.history.weight, matrix) * scale[:, None]
-            vectors = self.module_.user_vectors(pools, self.tensor(context.astype(np.float32)))
+            vectors = self.module_.of_user(pools, self.tensor(context.astype(np.float32)))
         return scores_array(vectors, (np.diff(matrix.indptr) == 0) & ~context.any(axis=1))
 
     def embed_items(self) -> FloatArray:
@@ -153,8 +160,15 @@ class TwoTower(TorchModel[TwoTowerConfig]):
         """A new model that knows more items, by their features alone; their indices are appended.
 
         In a history such an item is passed over.
+
+        Raises
+        ------
+        DataError
+            The log had no item features.
         """
         self.check_fitted()
+        if not self._encoder("item").width:
+            raise DataError("This model knows no features of items. Fit it on a log with an item table.")
         new = copy.copy(self)
         rows = self._encoder("item").transform(features)
         new.sizes_ = {**self.sizes_, "n_items": self.sizes_["n_items"] + len(features)}
@@ -183,28 +197,11 @@ class _Towers(nn.Module):
     def __init__(self, n_items: int, widths: tuple[int, int], config: TwoTowerConfig) -> None:
         super().__init__()
         size = config.embedding_size
-        self.user_width, self.n_items = widths[0], n_items
+        self.user_width = widths[0]
         self.items, self.history = nn.Embedding(n_items, size), nn.Embedding(n_items, size)
         for table in (self.items, self.history):
             nn.init.normal_(table.weight, std=_INIT_STD)
         self.of_user, self.of_item = _Tower(widths[0], config), _Tower(widths[1], config)
-
-    def user_vectors(self, pools: Tensor, context: Tensor) -> Tensor:
-        """(n, d) of length 1 from (n, d) pools and (n, user_width) features."""
-        vectors: Tensor = self.of_user(pools, context)
-        return vectors
-
-    def item_vectors(self, items: Tensor | None, features: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(r, d) of length 1 from item numbers (None: all, new ones after those of training) and (r, width) features.
-
-        Where ``keep`` (r, 1) is 0 the item is known by its features alone.
-        """
-        if items is None:
-            own = functional.pad(self.items.weight, (0, 0, 0, len(features) - self.n_items))
-        else:
-            own = self.items(items)
-        vectors: Tensor = self.of_item(own if keep is None else own * keep, features)
-        return vectors
 
 
 class _Tower(nn.Module):
@@ -262,9 +259,10 @@ class _InBatch(Objective):
             draw = self._draws(len(rows))
             pools = pools * (draw >= self.config.drop_history)
             context = context * (draw < 1 - self.config.drop_context)
-        keep = (self._draws(len(rows)) >= self.config.drop_item).float() if features.shape[1] else None
-        asked = self.module.user_vectors(pools, context)
-        offered = self.module.item_vectors(self._tensor(items.astype(np.int64)), features, keep)
+        own = self.module.items(self._tensor(items.astype(np.int64)))
+        if features.shape[1]:
+            own = own * (self._draws(len(rows)) >= self.config.drop_item)
+        asked, offered = self.module.of_user(pools, context), self.module.of_item(own, features)
         logits = asked @ offered.T / self.config.temperature - self._tensor(self.log_q[items])
         again = items[:, None] == items
         np.fill_diagonal(again, False)
