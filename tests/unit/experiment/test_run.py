@@ -99,8 +99,10 @@ def test_killed_at_epoch_3_and_resumed_is_as_if_it_was_not(stage, small, whole, 
     assert not (folder / "checkpoints").exists()  # the bundle has the weights now
 
 
-def test_stopped_after_the_trainings_and_resumed(small, whole, tmp_path, monkeypatch):
-    folder = tmp_path / "late"
+def test_stopped_after_the_trainings_and_resumed(listens_csv, tmp_path, monkeypatch):
+    small = Experiment(**sasrec(listens_csv, training={"validation": "ndcg@10", "every": 2}))
+    whole, folder = tmp_path / "whole", tmp_path / "late"
+    assert run(small, out=whole).took["best_epoch"] == 4  # of 5: the refit ends before the last epoch
 
     def fails(*_, **__):
         raise MemoryError
