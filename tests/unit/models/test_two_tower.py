@@ -99,6 +99,7 @@ def test_a_context_of_another_width_is_an_error(told, fitted):
 def test_loss_is_the_softmax_of_corrected_logits(told):
     model = TwoTower(epochs=1, dropout=0.0, features=False).fit(told)
     objective = model.objective(told)
+    model.settle()
     model.module_.eval()
     rows = np.arange(0, len(told), 7)
     items = objective.pools.items[rows]
@@ -107,7 +108,7 @@ def test_loss_is_the_softmax_of_corrected_logits(told):
         pools = objective.pools.without_target(model.module_.history.weight, rows)
         asked = model.module_.of_user(pools, torch.zeros(len(rows), 0)).numpy()
     share = np.bincount(items_of := told.matrix("ones").indices, minlength=told.n_items) / len(items_of)
-    logits = asked @ model.items_[items].T - np.log(share[items])
+    logits = asked @ model.items_[items, :-1].T + model.items_[items, -1] - np.log(share[items])
     again = (items[:, None] == items) & ~np.eye(len(items), dtype=bool)
     logits[again] = -np.inf
     expected = np.log(np.exp(logits).sum(axis=1)) - logits.diagonal()

@@ -3,7 +3,8 @@
 X. Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019: both vectors
 have length 1 and the product is divided by a temperature (section 3.1); the loss is the softmax over the items of the
 batch, each logit less ``log q_j`` (equations 3 to 5), where q is the item's share of the examples: popular items are
-in a batch more often. Here q is counted once, as the log does not grow while it is learned from.
+in a batch more often. Here q is counted once, as the log does not grow while it is learned from. Each item has a bias
+besides, which begins at ``log q``: for somebody of whom little is known, what is popular is the best guess.
 
 The user's tower reads the pool of his history (``pool.py``) and the features of his row in the user table
 (``Queries.context``, as ``encode_users`` makes it). So whoever has either gets a list of his own: somebody without an
@@ -57,7 +58,7 @@ class TwoTowerConfig(TrainingConfig):
     """What the cosine of two vectors is divided by, > 0."""
     features: bool = True
     """Look at the tables of users and items, where the log has them."""
-    drop_history: float = Field(default=0.1, ge=0, lt=1)
+    drop_history: float = Field(default=0.3, ge=0, lt=1)
     """Share of examples whose history is left out in training, where there are user features, 0 to 1."""
     drop_context: float = Field(default=0.1, ge=0, lt=1)
     """Share of examples whose user features are left out, 0 to 1; never both."""
@@ -74,7 +75,7 @@ class TwoTower(TorchModel[TwoTowerConfig]):
     learned = ("sizes_", "item_features_")
     module_: _Towers
     item_features_: Matrix  #: (n_items, width) float32 CSR of encoded features
-    items_: FloatArray  #: (n_items, d) float32, of the last ``settle``
+    items_: FloatArray  #: (n_items, d + 1) float32 vectors and bias, of the last ``settle``
 
     def sizes(self, data: Dataset) -> dict[str, Any]:
         """Number of items, and how tables become features, learned from train alone."""
@@ -110,16 +111,19 @@ class TwoTower(TorchModel[TwoTowerConfig]):
         """Keep the item vectors as an array: ``recommend`` multiplies with them."""
         table, n = self.module_.items.weight.detach(), self.sizes_["n_items"]
         own = functional.pad(table, (0, 0, 0, n - len(table)))  # later items have no vector of their own
-        self.items_ = np.empty((n, self.config.embedding_size), dtype=np.float32)
+        bias = self.module_.bias.detach()
+        bias = functional.pad(bias, (0, n - len(table)), value=float(bias.mean()))
+        self.items_ = np.empty((n, self.config.embedding_size + 1), dtype=np.float32)
+        self.items_[:, -1] = bias.cpu().numpy()
         with torch.no_grad():
             for start in range(0, n, _ITEMS):
                 rows = slice(start, start + _ITEMS)
                 features = self.tensor(self.item_features_[rows].toarray())
                 vectors = self.module_.of_item(own[rows], features) / self.config.temperature
-                self.items_[rows] = vectors.cpu().numpy()
+                self.items_[rows, :-1] = vectors.cpu().numpy()
 
     def embed_queries(self, queries: Queries) -> FloatArray:
-        """(n, d) float32 of length 1; NaN where there is neither a history nor a context.
+        """(n, d + 1) float32, a vector of length 1 and a 1; NaN where there is neither a history nor a context.
 
         Raises
         ------
@@ -139,10 +143,11 @@ class TwoTower(TorchModel[TwoTowerConfig]):
             scale = self.tensor(root_scale(matrix.sum(axis=1)))
             pools = pooled(self.module_.history.weight, matrix) * scale[:, None]
             vectors = self.module_.of_user(pools, self.tensor(context.astype(np.float32)))
+        vectors = functional.pad(vectors, (0, 1), value=1.0)
         return scores_array(vectors, (np.diff(matrix.indptr) == 0) & ~context.any(axis=1))
 
     def embed_items(self) -> FloatArray:
-        """(n_items, d) float32 vectors over the temperature."""
+        """(n_items, d + 1) float32 vectors over the temperature, and the bias."""
         self.check_fitted()
         return self.items_
 
@@ -154,7 +159,8 @@ class TwoTower(TorchModel[TwoTowerConfig]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors."""
         self.check_fitted()
-        return np.asarray(self.items_[items] @ self.items_.T * self.config.temperature**2, dtype=np.float32)
+        vectors = self.items_[:, :-1] * np.float32(self.config.temperature)
+        return vectors[items] @ vectors.T
 
     def extend_items(self, features: pl.DataFrame) -> Self:
         """A new model that knows more items, by their features alone; their indices are appended.
@@ -201,6 +207,7 @@ class _Towers(nn.Module):
         self.items, self.history = nn.Embedding(n_items, size), nn.Embedding(n_items, size)
         for table in (self.items, self.history):
             nn.init.normal_(table.weight, std=_INIT_STD)
+        self.bias = nn.Parameter(torch.zeros(n_items))
         self.of_user, self.of_item = _Tower(widths[0], config), _Tower(widths[1], config)
 
 
@@ -238,6 +245,8 @@ class _InBatch(Objective):
         self.n_examples = len(self.pools)
         counts = np.bincount(self.pools.items, minlength=data.n_items)
         self.log_q = np.log(np.maximum(counts, 1) / self.n_examples).astype(np.float32)
+        with torch.no_grad():
+            self.module.bias.copy_(torch.from_numpy(self.log_q))
         self.item_features = model.item_features_
         self.user_features = _rows(model._encoder("user"), data.user_features, data.n_users)
         self.rng = np.random.default_rng(0)
@@ -259,11 +268,13 @@ class _InBatch(Objective):
             draw = self._draws(len(rows))
             pools = pools * (draw >= self.config.drop_history)
             context = context * (draw < 1 - self.config.drop_context)
-        own = self.module.items(self._tensor(items.astype(np.int64)))
+        which = self._tensor(items.astype(np.int64))
+        own = self.module.items(which)
         if features.shape[1]:
             own = own * (self._draws(len(rows)) >= self.config.drop_item)
         asked, offered = self.module.of_user(pools, context), self.module.of_item(own, features)
-        logits = asked @ offered.T / self.config.temperature - self._tensor(self.log_q[items])
+        corrected = self.module.bias.index_select(0, which) - self._tensor(self.log_q[items])
+        logits = asked @ offered.T / self.config.temperature + corrected
         again = items[:, None] == items
         np.fill_diagonal(again, False)
         logits = logits.masked_fill(self._tensor(again), float("-inf"))
