@@ -140,6 +140,7 @@ class GCMC(TorchModel[GCMCConfig]):
         check_range("predict", "items", items[items != -1], len(self.items_) - 1)
         out = np.empty((2, len(rows)), dtype=np.float32)
         with asking():
+            torch.set_num_threads(1)  # the digits of a product depend on their number
             users, table = self._users(queries), self.tensor(self.items_)
             levels = self.tensor(np.array(self.sizes_["levels"], dtype=np.float32))
             size = max(1, _NUMBERS // (len(levels) + self.items_.shape[1]))
@@ -165,6 +166,7 @@ class GCMC(TorchModel[GCMCConfig]):
         columns = self.items_[:-1] if items is None else self.items_[:-1][items]
         out = np.full((len(queries), len(columns)), np.nan, dtype=np.float32)
         with asking():
+            torch.set_num_threads(1)  # the digits of a product depend on their number
             users, table = self._users(queries), self.tensor(columns)
             levels = self.tensor(np.array(self.sizes_["levels"], dtype=np.float32))
             size = max(1, _NUMBERS // max(1, len(columns) * len(levels)))

@@ -107,6 +107,7 @@ class ProfileModel(TorchModel[C]):
         there = np.flatnonzero(queries.lengths)
         if len(there):
             with asking():
+                torch.set_num_threads(1)  # the digits of a product depend on their number
                 profiles = self._profiles(queries.take(there), n_items)
                 read = self.module_.before_out(profiles)[: len(there)]  # type: ignore[operator]
                 out[there, :-1] = read.float().cpu().numpy()
