@@ -114,7 +114,10 @@ class SharedBottom(TorchModel[SharedBottomConfig]):
     def build(self) -> _Network:
         """Vectors, bottom and towers."""
         rated = self.sizes_["scale"] is not None
-        return _Network(self.sizes_["n_items"], len(self.sizes_["tasks"]), self.config, rated=rated)
+        network = _Network(self.sizes_["n_items"], len(self.sizes_["tasks"]), self.config, rated=rated)
+        if RATING in self.sizes_["tasks"]:
+            network.begin_at_zero(self.sizes_["tasks"].index(RATING))
+        return network
 
     def objective(self, data: Dataset) -> Objective:
         """Each pair with drawn items, for every task that it is an example of."""
@@ -225,6 +228,13 @@ class _Network(nn.Module):
         )  # fmt: skip
         self.log_variance = nn.Parameter(torch.zeros(n_tasks))
         self.drop = Dropout(config.dropout)
+
+    @torch.no_grad()
+    def begin_at_zero(self, task: int) -> None:
+        """Let a task say 0 of all pairs until it has learned: a rating begins at the item's mean."""
+        last: nn.Linear = self.towers[task][-1]  # type: ignore[index]
+        for parameter in (last.weight, last.bias, self.direct[task]):
+            parameter.zero_()
 
     def forward(self, pools: Tensor, items: Tensor, task: int | None = None) -> Tensor:
         """(r, m, tasks) scores of the items (r, m), or (1, m) for all, for the pools (r, d); (r, m) of one task."""
