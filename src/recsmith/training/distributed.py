@@ -54,7 +54,9 @@ class World:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = self.total(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        for gradient, summed in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+        for gradient, summed in zip(
+            gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True
+        ):
             gradient.copy_(summed.view_as(gradient))
 
     def from_first(self, value: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ def test_windows_cover_each_step_once(lengths, length):
     offsets = bounds(lengths)
     starts, sizes = windows(offsets, length)
     pairs = [(s + k, s + k + 1) for s, n in zip(starts, sizes, strict=True) for k in range(n - 1)]
-    wanted = [(k, k + 1) for low, high in zip(offsets, offsets[1:], strict=False) for k in range(low, high - 1)]
+    wanted = [(k, k + 1) for low, high in pairwise(offsets) for k in range(low, high - 1)]
     assert sorted(pairs) == wanted
     assert (sizes <= length).all()
 

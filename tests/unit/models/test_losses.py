@@ -30,7 +30,9 @@ def test_softmax_over_items_is_cross_entropy_with_its_gradient(case):
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
     with torch.no_grad():
-        assert losses.softmax_over_items(vectors, table, targets).item() == pytest.approx(wanted.item(), rel=1e-5)
+        assert losses.softmax_over_items(vectors, table, targets).item() == pytest.approx(
+            wanted.item(), rel=1e-5
+        )
 
 
 def test_sampled_softmax_over_all_others_is_the_softmax(case):

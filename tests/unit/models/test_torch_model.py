@@ -56,7 +56,10 @@ def test_a_neural_model_beats_popular_on_real_data(ml_100k):
     """Of unseen events of MovieLens-100K; some epochs are enough."""
     split = parse("user-time").split(ml_100k)[0]
     figures = {}
-    for name, parameters in (("popular", {}), ("sasrec", {"epochs": 15, "learning_rate": 3e-3, "windows": "all"})):
+    for name, parameters in (
+        ("popular", {}),
+        ("sasrec", {"epochs": 15, "learning_rate": 3e-3, "windows": "all"}),
+    ):
         pipeline = Pipeline(model=create(name, **parameters)).fit(split.train, rng=0)
         figures[name] = judge(pipeline, split, ks=(10,), resamples=10, rating=False).means["ndcg@10"]
     assert figures["sasrec"] > 1.3 * figures["popular"]

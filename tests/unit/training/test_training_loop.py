@@ -76,7 +76,9 @@ def test_steps_are_those_of_adamw_with_l1_and_l2():
     for _ in range(5):
         adam.zero_grad()
         w = theirs.weight
-        loss = ((theirs(objective.x) - 3 * objective.x) ** 2).mean() + 0.15 * (w**2).sum() + 0.4 * w.abs().sum()
+        loss = (
+            ((theirs(objective.x) - 3 * objective.x) ** 2).mean() + 0.15 * (w**2).sum() + 0.4 * w.abs().sum()
+        )
         loss.backward()
         adam.step()
     assert ours.weight.item() == pytest.approx(theirs.weight.item(), abs=1e-6)
