@@ -115,7 +115,7 @@ class Shown:
 
     def progress(self, done: int, total: int, **figures: float) -> bool:
         """Print, and stop when it is time."""
-        if LISTS in figures or RATINGS in figures:
+        if RATINGS in figures or any("@" in name for name in figures):
             console.print(f"  {done}/{total}", {name: round(value, 4) for name, value in figures.items()})
         return done == self.last
 
