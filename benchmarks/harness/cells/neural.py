@@ -31,6 +31,7 @@ def _neumf() -> Cell:
         "batch_size": BATCH // 2,
         "epochs": epochs,
         "n_negatives": 1,
+        "loss": "bce",
     }
     theirs = {
         "mf_embedding_size": 64,

@@ -37,6 +37,7 @@ from recsmith.training.loop import Objective
 from recsmith.types import FloatArray, IntArray, Queries
 
 _INIT_STD = 0.02
+MINC = 2
 _ITEMS = 1 << 15  # items whose features are spread out at once
 _TOGETHER = 4  # examples of a user that stand side by side: they are each other's negatives, too
 
@@ -83,7 +84,7 @@ class TwoTower(TorchModel[TwoTowerConfig]):
         for key, table in (("user", data.user_features), ("item", data.item_features)):
             encoder = FeatureEncoder(())
             if table is not None and self.config.features:
-                encoder = FeatureEncoder.fit(table.drop(f"{key}_id", strict=False))
+                encoder = FeatureEncoder.fit(table.drop(f"{key}_id", strict=False), min_count=MINC)
             encoders[key] = encoder
         self.item_features_ = _rows(encoders["item"], data.item_features, data.n_items)
         return {
@@ -208,15 +209,15 @@ class _Towers(nn.Module):
         for table in (self.items, self.history):
             nn.init.normal_(table.weight, std=_INIT_STD)
         self.bias = nn.Parameter(torch.zeros(n_items))
-        self.of_user, self.of_item = _Tower(widths[0], config), _Tower(widths[1], config)
+        self.of_user, self.of_item = _Tower(widths[0], config, least=1.0), _Tower(widths[1], config, least=0.0)
 
 
 class _Tower(nn.Module):
     """A vector plus what the features add to it, through a hidden layer beside a straight way."""
 
-    def __init__(self, width: int, config: TwoTowerConfig) -> None:
+    def __init__(self, width: int, config: TwoTowerConfig, *, least: float) -> None:
         super().__init__()
-        size = config.embedding_size
+        size, self.least = config.embedding_size, least
         self.features = nn.Linear(width, size, bias=False) if width else None
         self.deep = (
             nn.Sequential(
@@ -233,7 +234,7 @@ class _Tower(nn.Module):
         x = own if self.features is None else own + self.features(features)
         if self.deep is not None:
             x = x + self.deep(x)
-        return functional.normalize(x, dim=1)
+        return x / (self.least + x.square().sum(dim=1, keepdim=True)).clamp_min(1e-12).sqrt()
 
 
 class _InBatch(Objective):
