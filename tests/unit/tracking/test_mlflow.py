@@ -58,6 +58,7 @@ class Server:
                 time.sleep(0.2)
             else:
                 return
+        self.stop()
         raise RuntimeError((self.folder / "log").read_text())
 
     def stop(self) -> None:

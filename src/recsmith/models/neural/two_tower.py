@@ -38,6 +38,7 @@ from recsmith.types import FloatArray, IntArray, Queries
 
 _INIT_STD = 0.02
 MINC = 2
+RF = 0.0
 _ITEMS = 1 << 15  # items whose features are spread out at once
 _TOGETHER = 4  # examples of a user that stand side by side: they are each other's negatives, too
 
@@ -208,7 +209,7 @@ class _Towers(nn.Module):
         self.items, self.history = nn.Embedding(n_items, size), nn.Embedding(n_items, size)
         for table in (self.items, self.history):
             nn.init.normal_(table.weight, std=_INIT_STD)
-        self.bias = nn.Parameter(torch.zeros(n_items))
+        self.bias = nn.Parameter(torch.zeros(n_items), requires_grad=False)
         self.of_user, self.of_item = _Tower(widths[0], config, least=1.0), _Tower(widths[1], config, least=0.0)
 
 
@@ -219,12 +220,14 @@ class _Tower(nn.Module):
         super().__init__()
         size, self.least = config.embedding_size, least
         self.features = nn.Linear(width, size, bias=False) if width else None
+        if self.features is not None and least:
+            nn.init.zeros_(self.features.weight)
         self.deep = (
             nn.Sequential(
                 Dropout(config.dropout),
-                nn.Linear(size, config.hidden),
+                nn.Linear(size, config.hidden, bias=False),
                 nn.ReLU(),
-                nn.Linear(config.hidden, size),
+                nn.Linear(config.hidden, size, bias=False),
             )
             if config.hidden
             else None
@@ -280,7 +283,10 @@ class _InBatch(Objective):
         np.fill_diagonal(again, False)
         logits = logits.masked_fill(self._tensor(again), float("-inf"))
         target = torch.arange(len(rows), device=self.device)
-        return functional.cross_entropy(logits, target, reduction="sum"), len(rows)
+        loss = functional.cross_entropy(logits, target, reduction="sum")
+        if RF and self.module.of_user.features is not None:
+            loss = loss + RF / 2 * len(rows) * self.module.of_user.features.weight.square().sum()
+        return loss, len(rows)
 
     def _draws(self, n: int) -> Tensor:
         """(n, 1) float64 draws from 0 to 1."""
