@@ -146,7 +146,7 @@ def _recommend(model: Any, dataset: Any, arrays: Arrays, n: int) -> Any:
                 **_histories(dataset, model, seen[rows], column_of),
             }
         )
-        scores = model.full_sort_predict(asked).view(len(rows), -1).float()
+        scores = _scores(model, asked, len(tokens)).view(len(rows), -1).float()
         scores[:, 0] = -torch.inf
         part = seen[rows]
         owner = np.repeat(np.arange(len(rows)), np.diff(part.indptr))
@@ -154,6 +154,16 @@ def _recommend(model: Any, dataset: Any, arrays: Arrays, n: int) -> Any:
         best = torch.topk(scores, n, dim=1)
         items[rows] = np.where(best.values.numpy() > -np.inf, item_of[best.indices.numpy()], -1)
     return items
+
+
+def _scores(model: Any, asked: Interaction, n_items: int) -> torch.Tensor:
+    """Scores of all items; a model that has no way for that is asked pair by pair, as RecBole's trainer does."""
+    try:
+        return model.full_sort_predict(asked)
+    except NotImplementedError:
+        pairs = asked.repeat_interleave(n_items)
+        pairs.update(Interaction({model.ITEM_ID: torch.arange(n_items).repeat(len(asked))}))
+        return model.predict(pairs)
 
 
 def _histories(dataset: Any, model: Any, seen: Any, column_of: Any) -> dict[str, torch.Tensor]:
