@@ -84,12 +84,30 @@ class Pools:
     def __len__(self) -> int:
         return len(self.items)
 
-    def without_target(self, table: Tensor, pairs: IntArray, entries: FloatArray | None = None) -> Tensor:
+    def thinned(self, dropped: float, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """(pairs,) float32 weights of which some are 0, and the scale that goes with them.
+
+        Each user keeps a share of his events that is drawn anew: ``dropped`` is the mean of what is left out, 0 to 1.
+        """
+        share = rng.random(self.matrix.shape[0]) ** (dropped / (1 - dropped))
+        kept = rng.random(len(self)) < share[self.users]
+        entries = np.where(kept, self.matrix.data, 0).astype(np.float32)
+        totals = np.bincount(self.users, entries, minlength=self.matrix.shape[0])
+        return entries, root_scale(totals[self.users] - entries)
+
+    def without_target(
+        self,
+        table: Tensor,
+        pairs: IntArray,
+        entries: FloatArray | None = None,
+        scale: FloatArray | None = None,
+    ) -> Tensor:
         """(len(pairs), d) pools of the pairs' users, each without the pair's item.
 
-        ``entries`` (len(self),) float32 stand in place of the weights in the sum.
+        ``entries`` (len(self),) float32 stand in place of the weights in the sum, and ``scale`` of ``self.scale``.
         """
         entries = self.matrix.data if entries is None else entries
+        scale = self.scale if scale is None else scale
         users, place = np.unique(self.users[pairs], return_inverse=True)
         bounds, at = ragged_take(self.matrix.indptr, users)
         shape = (len(users), self.matrix.shape[1])
@@ -98,7 +116,7 @@ class Pools:
         own = functional.embedding(torch.from_numpy(self.items[pairs]).to(device), table)
         own = own * torch.from_numpy(entries[pairs]).to(device)[:, None]
         left = sums.index_select(0, torch.from_numpy(place).to(device)) - own
-        return left * torch.from_numpy(self.scale[pairs]).to(device)[:, None]
+        return left * torch.from_numpy(scale[pairs]).to(device)[:, None]
 
 
 def by_user(bounds: IntArray, together: int, batch_size: int, rng: np.random.Generator) -> list[IntArray]:

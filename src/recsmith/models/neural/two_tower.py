@@ -1,15 +1,21 @@
 """Two towers: one makes a vector of a user, the other of an item; the score is their product.
 
 X. Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019: both vectors
-have length 1 and the product is divided by a temperature (section 3.1); the loss is the softmax over the items of the
+are normalized and the product is divided by a temperature (section 3.1); the loss is the softmax over the items of the
 batch, each logit less ``log q_j`` (equations 3 to 5), where q is the item's share of the examples: popular items are
-in a batch more often. Here q is counted once, as the log does not grow while it is learned from. Each item has a bias
-besides, which begins at ``log q``: for somebody of whom little is known, what is popular is the best guess.
+in a batch more often. Here q is counted once, as the log does not grow while it is learned from.
+
+Two things differ from the paper, for the sake of those of whom little is known. The vector is ``x / sqrt(1 + |x|^2)``:
+its length is near 1 where x is long, and near 0 where there is little to say, while a length of exactly 1 would make
+an opinion of noise. And the score has ``log q`` added to it, which the correction takes off again in training. So
+somebody of whom nothing is known gets what is popular, and all that is learned is what a user, an item, or a feature
+differ by.
 
 The user's tower reads the pool of his history (``pool.py``) and the features of his row in the user table
 (``Queries.context``, as ``encode_users`` makes it). So whoever has either gets a list of his own: somebody without an
 event, too. The item's tower reads a vector of its own and the item's features; an item that came after training has
-the features alone (``extend_items``). In training each is now and then left out, so that the others learn to do alone.
+the features alone (``extend_items``). In training each is now and then left out, and the history in part, so that the
+others learn to do alone.
 """
 
 from __future__ import annotations
@@ -37,8 +43,6 @@ from recsmith.training.loop import Objective
 from recsmith.types import FloatArray, IntArray, Queries
 
 _INIT_STD = 0.02
-MINC = 2
-RF = 0.0
 _ITEMS = 1 << 15  # items whose features are spread out at once
 _TOGETHER = 4  # examples of a user that stand side by side: they are each other's negatives, too
 
@@ -60,10 +64,12 @@ class TwoTowerConfig(TrainingConfig):
     """What the cosine of two vectors is divided by, > 0."""
     features: bool = True
     """Look at the tables of users and items, where the log has them."""
+    min_count: int = Field(default=2, ge=1)
+    """Users, or items, that must share a feature for it to be looked at, >= 1."""
     drop_history: float = Field(default=0.3, ge=0, lt=1)
-    """Share of examples whose history is left out in training, where there are user features, 0 to 1."""
+    """Mean share of a user's history that is left out in an epoch, 0 to 1; it is drawn for each user."""
     drop_context: float = Field(default=0.1, ge=0, lt=1)
-    """Share of examples whose user features are left out, 0 to 1; never both."""
+    """Share of examples whose user features are left out, 0 to 1."""
     drop_item: float = Field(default=0.1, ge=0, lt=1)
     """Share of examples whose item is known by its features alone in training, where it has some, 0 to 1."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
@@ -77,7 +83,7 @@ class TwoTower(TorchModel[TwoTowerConfig]):
     learned = ("sizes_", "item_features_")
     module_: _Towers
     item_features_: Matrix  #: (n_items, width) float32 CSR of encoded features
-    items_: FloatArray  #: (n_items, d + 1) float32 vectors and bias, of the last ``settle``
+    items_: FloatArray  #: (n_items, d + 1) float32 vectors over the temperature and ``log q``, of the last ``settle``
 
     def sizes(self, data: Dataset) -> dict[str, Any]:
         """Number of items, and how tables become features, learned from train alone."""
@@ -85,7 +91,9 @@ class TwoTower(TorchModel[TwoTowerConfig]):
         for key, table in (("user", data.user_features), ("item", data.item_features)):
             encoder = FeatureEncoder(())
             if table is not None and self.config.features:
-                encoder = FeatureEncoder.fit(table.drop(f"{key}_id", strict=False), min_count=MINC)
+                encoder = FeatureEncoder.fit(
+                    table.drop(f"{key}_id", strict=False), min_count=self.config.min_count
+                )
             encoders[key] = encoder
         self.item_features_ = _rows(encoders["item"], data.item_features, data.n_items)
         return {
@@ -113,10 +121,10 @@ class TwoTower(TorchModel[TwoTowerConfig]):
         """Keep the item vectors as an array: ``recommend`` multiplies with them."""
         table, n = self.module_.items.weight.detach(), self.sizes_["n_items"]
         own = functional.pad(table, (0, 0, 0, n - len(table)))  # later items have no vector of their own
-        bias = self.module_.bias.detach()
-        bias = functional.pad(bias, (0, n - len(table)), value=float(bias.mean()))
+        log_q = self.module_.log_q
+        log_q = functional.pad(log_q, (0, n - len(table)), value=float(log_q.mean()))
         self.items_ = np.empty((n, self.config.embedding_size + 1), dtype=np.float32)
-        self.items_[:, -1] = bias.cpu().numpy()
+        self.items_[:, -1] = log_q.cpu().numpy()
         with torch.no_grad():
             for start in range(0, n, _ITEMS):
                 rows = slice(start, start + _ITEMS)
@@ -125,7 +133,7 @@ class TwoTower(TorchModel[TwoTowerConfig]):
                 self.items_[rows, :-1] = vectors.cpu().numpy()
 
     def embed_queries(self, queries: Queries) -> FloatArray:
-        """(n, d + 1) float32, a vector of length 1 and a 1; NaN where there is neither a history nor a context.
+        """(n, d + 1) float32, a vector shorter than 1 and a 1; NaN where there is neither a history nor a context.
 
         Raises
         ------
@@ -149,7 +157,7 @@ class TwoTower(TorchModel[TwoTowerConfig]):
         return scores_array(vectors, (np.diff(matrix.indptr) == 0) & ~context.any(axis=1))
 
     def embed_items(self) -> FloatArray:
-        """(n_items, d + 1) float32 vectors over the temperature, and the bias."""
+        """(n_items, d + 1) float32 vectors over the temperature, and ``log q``."""
         self.check_fitted()
         return self.items_
 
@@ -161,7 +169,8 @@ class TwoTower(TorchModel[TwoTowerConfig]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors."""
         self.check_fitted()
-        vectors = self.items_[:, :-1] * np.float32(self.config.temperature)
+        vectors = self.items_[:, :-1]
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors[items] @ vectors.T
 
     def extend_items(self, features: pl.DataFrame) -> Self:
@@ -202,6 +211,8 @@ def _rows(encoder: FeatureEncoder, table: pl.DataFrame | None, n: int) -> Matrix
 
 
 class _Towers(nn.Module):
+    log_q: Tensor  #: (n_items,) log of each item's share of the examples
+
     def __init__(self, n_items: int, widths: tuple[int, int], config: TwoTowerConfig) -> None:
         super().__init__()
         size = config.embedding_size
@@ -209,18 +220,18 @@ class _Towers(nn.Module):
         self.items, self.history = nn.Embedding(n_items, size), nn.Embedding(n_items, size)
         for table in (self.items, self.history):
             nn.init.normal_(table.weight, std=_INIT_STD)
-        self.bias = nn.Parameter(torch.zeros(n_items), requires_grad=False)
-        self.of_user, self.of_item = _Tower(widths[0], config, least=1.0), _Tower(widths[1], config, least=0.0)
+        self.register_buffer("log_q", torch.zeros(n_items))
+        self.of_user, self.of_item = _Tower(widths[0], config), _Tower(widths[1], config)
 
 
 class _Tower(nn.Module):
     """A vector plus what the features add to it, through a hidden layer beside a straight way."""
 
-    def __init__(self, width: int, config: TwoTowerConfig, *, least: float) -> None:
+    def __init__(self, width: int, config: TwoTowerConfig) -> None:
         super().__init__()
-        size, self.least = config.embedding_size, least
+        size = config.embedding_size
         self.features = nn.Linear(width, size, bias=False) if width else None
-        if self.features is not None and least:
+        if self.features is not None:
             nn.init.zeros_(self.features.weight)
         self.deep = (
             nn.Sequential(
@@ -237,7 +248,7 @@ class _Tower(nn.Module):
         x = own if self.features is None else own + self.features(features)
         if self.deep is not None:
             x = x + self.deep(x)
-        return x / (self.least + x.square().sum(dim=1, keepdim=True)).clamp_min(1e-12).sqrt()
+        return x / (1 + x.square().sum(dim=1, keepdim=True)).sqrt()
 
 
 class _InBatch(Objective):
@@ -248,16 +259,17 @@ class _InBatch(Objective):
         self.pools = Pools(data)
         self.n_examples = len(self.pools)
         counts = np.bincount(self.pools.items, minlength=data.n_items)
-        self.log_q = np.log(np.maximum(counts, 1) / self.n_examples).astype(np.float32)
-        with torch.no_grad():
-            self.module.bias.copy_(torch.from_numpy(self.log_q))
+        log_q = np.log(np.maximum(counts, 1) / self.n_examples).astype(np.float32)
+        self.module.log_q.copy_(torch.from_numpy(log_q))
         self.item_features = model.item_features_
         self.user_features = _rows(model._encoder("user"), data.user_features, data.n_users)
         self.rng = np.random.default_rng(0)
+        self.told = self.pools.matrix.data, self.pools.scale
 
     def begin(self, epoch: int, rng: np.random.Generator) -> None:
         """What is left out is drawn from the epoch's generator."""
         self.rng = rng
+        self.told = self.pools.thinned(self.config.drop_history, rng)
 
     def order(self, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
         """Batches of many users: an item of the same user is a poor negative."""
@@ -265,28 +277,24 @@ class _InBatch(Objective):
 
     def loss(self, rows: IntArray) -> tuple[Tensor, float]:
         items, users = self.pools.items[rows], self.pools.users[rows]
-        pools = self.pools.without_target(self.module.history.weight, rows)
+        pools = self.pools.without_target(self.module.history.weight, rows, *self.told)
         context = self._tensor(self.user_features[users].toarray())
         features = self._tensor(self.item_features[items].toarray())
         if self.module.user_width:
-            draw = self._draws(len(rows))
-            pools = pools * (draw >= self.config.drop_history)
-            context = context * (draw < 1 - self.config.drop_context)
+            context = context * (self._draws(len(rows)) >= self.config.drop_context)
         which = self._tensor(items.astype(np.int64))
         own = self.module.items(which)
         if features.shape[1]:
             own = own * (self._draws(len(rows)) >= self.config.drop_item)
         asked, offered = self.module.of_user(pools, context), self.module.of_item(own, features)
-        corrected = self.module.bias.index_select(0, which) - self._tensor(self.log_q[items])
-        logits = asked @ offered.T / self.config.temperature + corrected
+        logits = (
+            asked @ offered.T / self.config.temperature
+        )  # the score's log q and the correction's cancel out
         again = items[:, None] == items
         np.fill_diagonal(again, False)
         logits = logits.masked_fill(self._tensor(again), float("-inf"))
         target = torch.arange(len(rows), device=self.device)
-        loss = functional.cross_entropy(logits, target, reduction="sum")
-        if RF and self.module.of_user.features is not None:
-            loss = loss + RF / 2 * len(rows) * self.module.of_user.features.weight.square().sum()
-        return loss, len(rows)
+        return functional.cross_entropy(logits, target, reduction="sum"), len(rows)
 
     def _draws(self, n: int) -> Tensor:
         """(n, 1) float64 draws from 0 to 1."""
