@@ -15,6 +15,7 @@ from recsmith.data.split_by_name import parse
 from recsmith.errors import DataError, ParameterError
 from recsmith.evaluation.answers import rank
 from recsmith.experiment.train import as_bundle
+from recsmith.models.neural.pool import Pools
 from recsmith.models.neural.two_tower import TwoTower
 from recsmith.models.registry import create, model_class
 from recsmith.recommend import Pipeline
@@ -114,3 +115,22 @@ def test_loss_is_the_softmax_of_corrected_logits(told):
     expected = np.log(np.exp(logits).sum(axis=1)) - logits.diagonal()
     assert n == len(rows)
     np.testing.assert_allclose(float(total), expected.sum(), rtol=1e-4)
+
+
+def test_vectors_are_shorter_than_one_and_what_is_popular_is_added(told, fitted):
+    lengths = np.linalg.norm(
+        fitted.embed_queries(told.queries(np.arange(20, dtype=np.int32)))[:, :-1], axis=1
+    )
+    assert (lengths > 0).all() and (lengths < 1).all()
+    share = told.matrix("ones").sum(axis=0) / told.matrix("ones").sum()
+    np.testing.assert_allclose(np.exp(fitted.embed_items()[:, -1]), share, rtol=1e-5)
+
+
+def test_a_thinned_history_is_a_part_of_it(told):
+    pools = Pools(told)
+    entries, scale = pools.thinned(0.5, np.random.default_rng(0))
+    assert np.isin(entries, (0, 1)).all() and abs(entries.mean() - 0.5) < 0.1
+    left = np.bincount(pools.users, entries)[pools.users] - entries
+    np.testing.assert_allclose(scale, np.where(left > 0, np.maximum(left, 1) ** -0.5, 0), rtol=1e-6)
+    whole = pools.thinned(0.0, np.random.default_rng(0))
+    assert (whole[0] == pools.matrix.data).all() and (whole[1] == pools.scale).all()

@@ -169,8 +169,8 @@ class TwoTower(TorchModel[TwoTowerConfig]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors."""
         self.check_fitted()
-        vectors = self.items_[:, :-1]
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        lengths = np.linalg.norm(self.items_[:, :-1], axis=1, keepdims=True)
+        vectors: FloatArray = self.items_[:, :-1] / np.maximum(lengths, 1e-12)
         return vectors[items] @ vectors.T
 
     def extend_items(self, features: pl.DataFrame) -> Self:
