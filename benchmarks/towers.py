@@ -51,6 +51,7 @@ from recsmith.tracking.null import NullTracker
 
 console = Console(width=160)
 LISTS, RATINGS = "ndcg@10", "rmse"
+_JUDGED = 500  # users whom a validation of RetailRocket asks
 _FEWEST = 3  # events of a kind that a user has, for the last to be held out
 
 
@@ -68,12 +69,14 @@ class Clock:
         return False
 
 
-def coach(pipeline: Pipeline, split: Split, metric: str, *, last: int | None = None) -> EpochCoach:
-    """Judges on ``split``, or where ``last`` is given only stops after that epoch."""
+def coach(
+    pipeline: Pipeline, split: Split, metric: str, *, every: int = 1, last: int | None = None
+) -> EpochCoach:
+    """Judges on ``split`` after every so many epochs, or where ``last`` is given only stops after that epoch."""
     held_out = HeldOut(split=split, users=split.queries.users) if last is None else None
     return EpochCoach(
         stage="train", pipeline=pipeline, data=split.train, tracker=NullTracker(), monitor=Clock(),
-        held_out=held_out, metric=metric, last=last,
+        held_out=held_out, metric=metric, every=every, last=last,
     )  # fmt: skip
 
 
@@ -87,10 +90,12 @@ class Trained:
     clock: Clock
 
 
-def trained(model: str, valid: Split, test: Split, metric: str = LISTS, **parameters: Any) -> Trained:
+def trained(
+    model: str, valid: Split, test: Split, metric: str = LISTS, *, every: int = 1, **parameters: Any
+) -> Trained:
     """Find the best number of epochs on ``valid``; then fit on ``test.train``."""
     pipeline = make_pipeline(model, **parameters)
-    watcher = coach(pipeline, valid, metric)
+    watcher = coach(pipeline, valid, metric, every=every)
     course = pipeline.fit(valid.train, rng=0, monitor=watcher).model.course_  # type: ignore[attr-defined]
     console.print(model, parameters, f"best after {course.best_epoch} epochs: {course.best:.4f}")
     pipeline = make_pipeline(model, **parameters)
@@ -227,10 +232,16 @@ def multitask_shop(folder: Path) -> dict[str, Any]:
     )  # fmt: skip
     inner, held = hold_last(frame, ("view", "cart", "buy"))
     inner_train = dataset(inner, "inner train")
-    valids = {kind: fixed(inner_train, dataset(events, kind)) for kind, events in held.items()}
+    valids = {kind: fixed(inner_train, dataset(some_users(events), kind)) for kind, events in held.items()}
     return tasks_and_alone(
-        splits, valids, dict.fromkeys(splits, LISTS), epochs=20, patience=4, batch_size=512
+        splits, valids, dict.fromkeys(splits, LISTS), every=2, epochs=20, patience=2, batch_size=512
     )
+
+
+def some_users(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows of some users, drawn at random, who are enough for a validation."""
+    users = frame["user_id"].unique().sort()
+    return frame.filter(pl.col("user_id").is_in(users.sample(min(len(users), _JUDGED), seed=0).implode()))
 
 
 def multitask_ratings(folder: Path) -> dict[str, Any]:
