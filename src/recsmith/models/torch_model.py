@@ -18,7 +18,7 @@ from recsmith.protocols import Monitor
 from recsmith.training.config import TrainingConfig
 from recsmith.training.device import place, reproducible
 from recsmith.training.loop import Course, Objective, train
-from recsmith.types import Cost, FloatArray, Shape, State
+from recsmith.types import Cost, FloatArray, IntArray, Queries, Shape, State
 
 C = TypeVar("C", bound=TrainingConfig)
 _WEIGHTS = "weights."
@@ -138,6 +138,29 @@ class TorchModel(BaseModel[C]):
         with asking():
             self.settle()
         return self
+
+
+class ProductModel(TorchModel[C]):
+    """A model whose score is the product of a request's vector and an item's, so that ``recommend`` fuses the two.
+
+    A subclass makes ``items_`` in ``settle``.
+    """
+
+    items_: FloatArray  #: (n_items, d) float32 of the last ``settle``; NaN where an item has no vector
+
+    @abstractmethod
+    def embed_queries(self, queries: Queries) -> FloatArray:
+        """(n, d) float32; a row of NaN where the evidence is missing."""
+
+    def embed_items(self) -> FloatArray:
+        """(n_items, d) float32."""
+        self.check_fitted()
+        return self.items_
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """(n, n_items) or (n, len(items)) float32; NaN where a vector is."""
+        vectors = self.embed_queries(queries)
+        return vectors @ (self.items_ if items is None else self.items_[items]).T
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from recsmith.data.negatives import NegativeSampler
 from recsmith.errors import DataError
 from recsmith.models.graph.spectral import Graph, negative_power, normalized, product
 from recsmith.models.losses import bpr, sampled_softmax
-from recsmith.models.torch_model import TorchModel
+from recsmith.models.torch_model import ProductModel
 from recsmith.protocols import Monitor
 from recsmith.training.config import TrainingConfig
 from recsmith.training.loop import Objective
@@ -60,7 +60,7 @@ class LightGCNConfig(TrainingConfig):
     """Standard deviation of the vectors at the start, > 0."""
 
 
-class LightGCN(TorchModel[LightGCNConfig]):
+class LightGCN(ProductModel[LightGCNConfig]):
     """Light graph convolution."""
 
     config_class = LightGCNConfig
@@ -132,16 +132,6 @@ class LightGCN(TorchModel[LightGCNConfig]):
         out += own
         out[nothing] = np.nan
         return out
-
-    def embed_items(self) -> FloatArray:
-        """(n_items, embedding_size) float32; NaN for an item without an event in the log."""
-        self.check_fitted()
-        return self.items_
-
-    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """(n, n_items) or (n, len(items)) float32; NaN without a history, and for items without an event."""
-        vectors = self.embed_queries(queries)
-        return vectors @ (self.items_ if items is None else self.items_[items]).T
 
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors; NaN for items without an event."""

@@ -21,7 +21,7 @@ from recsmith.config import Search
 from recsmith.data.dataset import Dataset, Matrix
 from recsmith.errors import DataError
 from recsmith.models.layers import Dropout
-from recsmith.models.torch_model import TorchModel, asking
+from recsmith.models.torch_model import ProductModel, asking
 from recsmith.training.config import TrainingConfig
 from recsmith.training.loop import Objective
 from recsmith.types import Cost, FloatArray, IntArray, Queries, Shape, check_range, ragged_take
@@ -73,7 +73,7 @@ class Profiles:
         return out
 
 
-class ProfileModel(TorchModel[C]):
+class ProfileModel(ProductModel[C]):
     """A subclass's module has ``out``, the linear layer to the items, and ``before_out``: profiles to its input."""
 
     items_: FloatArray  #: (n_items, width + 1) float32 rows of the last layer and its biases, of the last ``settle``
@@ -113,16 +113,6 @@ class ProfileModel(TorchModel[C]):
                 out[there, :-1] = read.float().cpu().numpy()
             out[there, -1] = 1
         return out
-
-    def embed_items(self) -> FloatArray:
-        """(n_items, width + 1) float32 ``[w_i, b_i]``."""
-        self.check_fitted()
-        return self.items_
-
-    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """(n, n_items) or (n, len(items)) float32 logits; NaN where the history is empty."""
-        vectors = self.embed_queries(queries)
-        return vectors @ (self.items_ if items is None else self.items_[items]).T
 
     def cost(self, shape: Shape) -> Cost:
         """The last layer, forward and twice as much backward, for each user and epoch."""

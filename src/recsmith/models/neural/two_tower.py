@@ -37,7 +37,7 @@ from recsmith.data.features import FeatureEncoder
 from recsmith.errors import DataError, ParameterError
 from recsmith.models.layers import Dropout
 from recsmith.models.neural.pool import Pools, by_user, histories, pooled, root_scale
-from recsmith.models.torch_model import TorchModel, asking, scores_array
+from recsmith.models.torch_model import ProductModel, asking, scores_array
 from recsmith.training.config import TrainingConfig
 from recsmith.training.loop import Objective
 from recsmith.types import FloatArray, IntArray, Queries
@@ -76,7 +76,7 @@ class TwoTowerConfig(TrainingConfig):
     """Share of activations set to 0 in training, 0 to 1."""
 
 
-class TwoTower(TorchModel[TwoTowerConfig]):
+class TwoTower(ProductModel[TwoTowerConfig]):
     """A tower of users and one of items."""
 
     config_class = TwoTowerConfig
@@ -156,22 +156,11 @@ class TwoTower(TorchModel[TwoTowerConfig]):
         vectors = functional.pad(vectors, (0, 1), value=1.0)
         return scores_array(vectors, (np.diff(matrix.indptr) == 0) & ~context.any(axis=1))
 
-    def embed_items(self) -> FloatArray:
-        """(n_items, d + 1) float32 vectors over the temperature, and ``log q``."""
-        self.check_fitted()
-        return self.items_
-
-    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """(n, n_items) or (n, len(items)) float32; NaN where there is neither a history nor a context."""
-        vectors = self.embed_queries(queries)
-        return vectors @ (self.items_ if items is None else self.items_[items]).T
-
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors."""
         self.check_fitted()
-        lengths = np.linalg.norm(self.items_[:, :-1], axis=1, keepdims=True)
-        vectors: FloatArray = self.items_[:, :-1] / np.maximum(lengths, 1e-12)
-        return vectors[items] @ vectors.T
+        vectors = self.once("vectors", self.items_, lambda: self.items_[:, :-1])
+        return self.cosines(vectors, items)
 
     def extend_items(self, features: pl.DataFrame) -> Self:
         """A new model that knows more items, by their features alone; their indices are appended.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from recsmith.data.dataset import Dataset
 from recsmith.data.sequences import latest, pad, windows
 from recsmith.errors import DataError
-from recsmith.models.torch_model import TorchModel, asking
+from recsmith.models.torch_model import ProductModel, asking
 from recsmith.training.config import TrainingConfig
 from recsmith.training.loop import Objective
 from recsmith.types import Cost, FloatArray, IntArray, Queries, Shape, check_range
@@ -37,16 +37,14 @@ class NextItemConfig(TrainingConfig):
 C = TypeVar("C", bound=NextItemConfig)
 
 
-class NextItemModel(TorchModel[C]):
+class NextItemModel(ProductModel[C]):
     """Scores are the product of a vector for the history, oldest event first, and the item vectors.
 
     A subclass's module has ``items`` (an ``nn.Embedding`` of n_items rows) and maps (n, length) int64 items and
     (n,) lengths to (n, length, d) vectors, of which number t has read events 0 to t.
     """
 
-    learned = ("sizes_",)
     weighs_history = True  # what counts is the order
-    items_: FloatArray  #: (n_items, d) float32 item vectors, of the last ``settle``
 
     def sizes(self, data: Dataset) -> dict[str, Any]:
         """Number of items."""
@@ -113,16 +111,6 @@ class NextItemModel(TorchModel[C]):
                 rows = self.tensor(pad(queries.items, starts[there], lengths[there])).clamp_min(0)
                 out[there] = self.history_vectors(rows, self.tensor(lengths[there])).float().cpu().numpy()
         return out
-
-    def embed_items(self) -> FloatArray:
-        """(n_items, d) float32."""
-        self.check_fitted()
-        return self.items_
-
-    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """(n, n_items) or (n, len(items)) float32; NaN where the history is empty."""
-        vectors = self.embed_queries(queries)
-        return vectors @ (self.items_ if items is None else self.items_[items]).T
 
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors."""
