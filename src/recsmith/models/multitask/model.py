@@ -27,14 +27,13 @@ from recsmith.errors import DataError, ParameterError
 from recsmith.models.baselines.rating_baseline import RatingBaseline, clipped, rating_scale
 from recsmith.models.layers import Dropout
 from recsmith.models.multitask.tasks import RATING, labels, task_names
-from recsmith.models.neural.pool import Pools, by_user, histories, pooled, root_scale
+from recsmith.models.neural.pool import PairsAgainstDrawn, check_negatives, histories, pooled, root_scale
 from recsmith.models.torch_model import TorchModel, asking, scores_array
-from recsmith.training.curriculum import Negatives, NegativesConfig
+from recsmith.training.curriculum import NegativesConfig
 from recsmith.training.loop import Objective
 from recsmith.types import FloatArray, IntArray, Prediction, Queries, check_range
 
 _PAIRS = 1 << 13  # pairs of a user and an item that pass through the layers at once
-_TOGETHER = 16  # examples of a user that stand side by side in a batch
 
 
 class SharedBottomConfig(NegativesConfig):
@@ -104,12 +103,8 @@ class SharedBottom(TorchModel[SharedBottomConfig]):
         }  # fmt: skip
 
     def check(self, data: Dataset) -> None:
-        """Raise where every user took every item: there is no negative to draw."""
-        if not (np.diff(data.matrix("ones").indptr) < data.n_items).any():
-            raise DataError(
-                f"{data.name}: every user has an event with every item, so there is nothing to tell apart. "
-                "Give the log a catalogue of more items."
-            )
+        """Raise ``DataError`` where every user took every item."""
+        check_negatives(data)
 
     def build(self) -> _Network:
         """Vectors, bottom and towers."""
@@ -257,50 +252,30 @@ class _Network(nn.Module):
         return (experts * gate[..., None]).sum(dim=2)
 
 
-class _Tasks(Objective):
+class _Tasks(PairsAgainstDrawn):
     """Binary cross-entropy against drawn items of each task, the squared error of ratings, weighed and added up."""
 
     def __init__(self, model: SharedBottom, data: Dataset) -> None:
-        self.module, self.config, self.device = model.module_, model.config, model.device
+        self.module, self.config = model.module_, model.config
         self.tasks: list[str] = model.sizes_["tasks"]
-        self.pools, self.negatives = Pools(data), Negatives(data, model.config)
-        indptr = self.pools.matrix.indptr
-        found = labels(data, self.tasks, model.config.liked, indptr, self.pools.items)
-        self.rests = None
-        if self.module.residuals is not None:
-            self.rests = _rests(data.matrix("value").data, model.item_mean_[self.pools.items])
+        table = data.matrix("ones")
+        self.labels = labels(data, self.tasks, model.config.liked, table.indptr, table.indices)
+        labelled = np.asarray(np.isfinite(self.labels).any(axis=1))
+        super().__init__(data, model.config, model.device, labelled)
+        means = model.item_mean_[self.pools.items]
         if RATING in self.tasks:
-            found[:, self.tasks.index(RATING)] -= model.item_mean_[self.pools.items]
-        self.labels = found
-        free = np.diff(indptr) < data.n_items
-        usable = free[self.pools.users] & ~np.isnan(found).all(axis=1)
-        self.pairs = np.flatnonzero(usable)
-        self.bounds = np.searchsorted(self.pairs, indptr)
-        self.n_examples = len(self.pairs)
+            self.labels[:, self.tasks.index(RATING)] -= means
+        rated = self.module.residuals is not None
+        self.rests = _rests(data.matrix("value").data, means) if rated else None
         self.weights: Mapping[str, float] = model.config.weights
-
-    def begin(self, epoch: int, rng: np.random.Generator) -> None:
-        """Go on in the curriculum."""
-        self.negatives.begin(epoch, rng)
-
-    def order(self, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
-        """Batches in which a few examples of a user stand side by side."""
-        return by_user(self.bounds, _TOGETHER, batch_size, rng)
 
     def loss(self, rows: IntArray) -> tuple[Tensor, float]:
         pairs = self.pairs[rows]
         pools = self.pools.without_target(self.module.history.weight, pairs)
         if self.module.residuals is not None:
             pools = pools + self.pools.without_target(self.module.residuals.weight, pairs, self.rests)
-
-        def score(some: IntArray, items: IntArray) -> FloatArray:
-            with torch.no_grad():
-                asked = pools[torch.from_numpy(some)], torch.from_numpy(items).to(self.device)
-                return np.asarray(self.module(*asked).sum(dim=-1).cpu().numpy())
-
-        drawn = self.negatives.draw(pairs, self.pools.users[pairs], score)
-        items = torch.from_numpy(np.concatenate([self.pools.items[pairs, None], drawn], axis=1))
-        scores = self.module(pools, items.to(self.device))
+        items = self.offered(pairs, pools, lambda *asked: self.module(*asked).sum(dim=-1))
+        scores = self.module(pools, items)
         wanted = torch.from_numpy(self.labels[pairs]).to(self.device)
         losses = [self._task(scores[..., t], wanted[:, t], name) for t, name in enumerate(self.tasks)]
         return torch.stack(losses).sum(), len(rows)

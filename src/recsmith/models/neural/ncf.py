@@ -23,17 +23,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsmith.data.dataset import Dataset
-from recsmith.errors import DataError
 from recsmith.models.layers import Dropout
 from recsmith.models.losses import bce, sampled_softmax
-from recsmith.models.neural.pool import Pools, by_user, histories, pooled, root_scale
+from recsmith.models.neural.pool import PairsAgainstDrawn, check_negatives, histories, pooled, root_scale
 from recsmith.models.torch_model import TorchModel, asking, scores_array
-from recsmith.training.curriculum import Negatives, NegativesConfig
+from recsmith.training.curriculum import NegativesConfig
 from recsmith.training.loop import Objective
 from recsmith.types import FloatArray, IntArray, Queries, check_range
 
 _PAIRS = 1 << 14  # pairs of a user and an item that pass through the layers at once
-_TOGETHER = 16  # examples of a user that stand side by side in a batch
 
 
 class NCFConfig(NegativesConfig):
@@ -62,6 +60,7 @@ class NeuMF(TorchModel[NCFConfig]):
     product: ClassVar[bool] = True  #: has the product of GMF
     deep: ClassVar[bool] = True  #: has the layers of MLP
     module_: Network
+    vectors_: FloatArray  #: (n_items, d) float32 item vectors, of the last ``settle``
     item_half_: Tensor | None  #: (n_items, width) ``Wi q`` of all items, of the last ``settle``
 
     def sizes(self, data: Dataset) -> dict[str, Any]:
@@ -69,12 +68,8 @@ class NeuMF(TorchModel[NCFConfig]):
         return {"n_items": data.n_items}
 
     def check(self, data: Dataset) -> None:
-        """Raise where every user took every item: there is no negative to draw."""
-        if not (np.diff(data.matrix("ones").indptr) < data.n_items).any():
-            raise DataError(
-                f"{data.name}: every user has an event with every item, so there is nothing to tell apart. "
-                "Give the log a catalogue of more items."
-            )
+        """Raise ``DataError`` where every user took every item."""
+        check_negatives(data)
 
     def build(self) -> Network:
         """Item vectors, history vectors, and the layers."""
@@ -85,7 +80,8 @@ class NeuMF(TorchModel[NCFConfig]):
         return _Pairs(self, data)
 
     def settle(self) -> None:
-        """Keep the item halves of the first layer."""
+        """Keep the item vectors, and their halves of the first layer."""
+        self.vectors_ = self.module_.items.weight.detach().cpu().numpy()
         with torch.no_grad():
             self.item_half_ = self.module_.item_half() if self.deep else None
 
@@ -109,7 +105,7 @@ class NeuMF(TorchModel[NCFConfig]):
     def similar(self, items: IntArray) -> FloatArray:
         """(len(items), n_items) float32 cosine of the item vectors."""
         self.check_fitted()
-        return self.cosines(self.module_.items.weight.detach().cpu().numpy(), items)
+        return self.cosines(self.vectors_, items)
 
 
 class MLP(NeuMF):
@@ -222,39 +218,17 @@ class Network(nn.Module):
         return scores
 
 
-class _Pairs(Objective):
-    """Each positive with drawn items, all seen from the pool without the positive."""
+class _Pairs(PairsAgainstDrawn):
+    """Binary cross-entropy of each example, or the softmax of the positive among its negatives."""
 
     def __init__(self, model: NeuMF, data: Dataset) -> None:
-        self.module, self.config, self.device = model.module_, model.config, model.device
-        self.pools = Pools(data)
-        self.negatives = Negatives(data, model.config)
-        taken = np.diff(self.pools.matrix.indptr)
-        taken[taken >= data.n_items] = 0  # no negative is left for them
-        self.bounds = np.concatenate([[0], np.cumsum(taken)])
-        self.pairs = np.flatnonzero(taken[self.pools.users])
-        self.n_examples = len(self.pairs)
-
-    def begin(self, epoch: int, rng: np.random.Generator) -> None:
-        """Go on in the curriculum."""
-        self.negatives.begin(epoch, rng)
-
-    def order(self, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
-        """Batches in which a few examples of a user stand side by side."""
-        return by_user(self.bounds, _TOGETHER, batch_size, rng)
+        super().__init__(data, model.config, model.device)
+        self.module, self.config = model.module_, model.config
 
     def loss(self, rows: IntArray) -> tuple[Tensor, float]:
         pairs = self.pairs[rows]
         pools = self.pools.without_target(self.module.history.weight, pairs)
-
-        def score(some: IntArray, items: IntArray) -> FloatArray:
-            with torch.no_grad():
-                scores = self.module(pools[torch.from_numpy(some)], torch.from_numpy(items).to(self.device))
-            return np.asarray(scores.float().cpu().numpy())
-
-        drawn = self.negatives.draw(pairs, self.pools.users[pairs], score)
-        items = np.concatenate([self.pools.items[pairs, None], drawn], axis=1)
-        scores = self.module(pools, torch.from_numpy(items).to(self.device))
+        scores = self.module(pools, self.offered(pairs, pools, self.module))
         if self.config.loss == "softmax":
             return sampled_softmax(scores[:, 0], scores[:, 1:]), len(rows)
         return bce(scores[:, 0], scores[:, 1:]), scores.numel()

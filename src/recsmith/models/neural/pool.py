@@ -9,6 +9,7 @@ order so that those are few.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from recsmith.data.dataset import Dataset, Matrix
-from recsmith.types import FloatArray, IntArray, Queries, check_range, ragged_rows, ragged_slices, ragged_take
+from recsmith.errors import DataError
+from recsmith.training.curriculum import Negatives, NegativesConfig
+from recsmith.training.loop import Objective
+from recsmith.types import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Queries,
+    check_range,
+    ragged_rows,
+    ragged_slices,
+    ragged_take,
+)
+
+_TOGETHER = 16  # examples of a user that stand side by side in a batch
 
 
 def pooled(table: Tensor, matrix: Matrix) -> Tensor:
@@ -117,6 +132,53 @@ class Pools:
         own = own * torch.from_numpy(entries[pairs]).to(device)[:, None]
         left = sums.index_select(0, torch.from_numpy(place).to(device)) - own
         return left * torch.from_numpy(scale[pairs]).to(device)[:, None]
+
+
+class PairsAgainstDrawn(Objective):
+    """Each pair of a user and an item that he took, with items drawn against it; all seen from the pool without it."""
+
+    def __init__(
+        self, data: Dataset, config: NegativesConfig, device: torch.device, usable: BoolArray | None = None
+    ) -> None:
+        """``usable`` (pairs,) marks the examples; None: all. A user who took every item leaves none to draw."""
+        self.pools, self.negatives, self.device = Pools(data), Negatives(data, config), device
+        indptr = self.pools.matrix.indptr
+        kept = (np.diff(indptr) < data.n_items)[self.pools.users]
+        self.pairs = np.flatnonzero(kept if usable is None else kept & usable)
+        self.bounds = np.searchsorted(self.pairs, indptr)
+        self.n_examples = len(self.pairs)
+
+    def begin(self, epoch: int, rng: np.random.Generator) -> None:
+        """Go on in the curriculum."""
+        self.negatives.begin(epoch, rng)
+
+    def order(self, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
+        """Batches in which a few examples of a user stand side by side."""
+        return by_user(self.bounds, _TOGETHER, batch_size, rng)
+
+    def offered(self, pairs: IntArray, pools: Tensor, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """(r, 1 + n_negatives) int64: the pairs' own items, and those drawn.
+
+        ``score`` gives scores (s, c) of items (s, c) for pools (s, d), by the model as it is.
+        """
+
+        def scores(some: IntArray, items: IntArray) -> FloatArray:
+            with torch.no_grad():
+                asked = pools[torch.from_numpy(some)], torch.from_numpy(items).to(self.device)
+                return np.asarray(score(*asked).float().cpu().numpy())
+
+        drawn = self.negatives.draw(pairs, self.pools.users[pairs], scores)
+        items = np.concatenate([self.pools.items[pairs, None], drawn], axis=1)
+        return torch.from_numpy(items).to(self.device)
+
+
+def check_negatives(data: Dataset) -> None:
+    """Raise ``DataError`` where every user took every item: there is no negative to draw."""
+    if not (np.diff(data.matrix("ones").indptr) < data.n_items).any():
+        raise DataError(
+            f"{data.name}: every user has an event with every item, so there is nothing to tell apart. "
+            "Give the log a catalogue of more items."
+        )
 
 
 def by_user(bounds: IntArray, together: int, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
