@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -24,13 +25,13 @@ from recsmith.types import IntArray
 _LOOK_EVERY = 50  # steps between looks at the loss: each look waits for the device
 
 
-class Objective:
+class Objective(ABC):
     """What a model brings to the loop: examples, and the loss of some of them."""
 
     n_examples: int  #: examples of an epoch, >= 1
     regularizes: bool = False  #: adds ``config.reg`` by itself
 
-    def begin(self, epoch: int, rng: np.random.Generator) -> None:
+    def begin(self, epoch: int, rng: np.random.Generator) -> None:  # noqa: B027 - most have nothing to do
         """Prepare epoch number ``epoch`` (from 0): draw negatives, move a weight."""
 
     def order(self, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
@@ -38,9 +39,9 @@ class Objective:
         shuffled = rng.permutation(self.n_examples)
         return [shuffled[start : start + batch_size] for start in range(0, self.n_examples, batch_size)]
 
+    @abstractmethod
     def loss(self, rows: IntArray) -> tuple[Tensor, float]:
         """The summed loss of the examples ``rows``, and the number of terms that its mean is taken over."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True)
