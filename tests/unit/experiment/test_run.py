@@ -34,7 +34,7 @@ def figures(folder: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if not k.endswith(TIMES)} for line in lines]
 
 
-def same(first: Path, second: Path) -> None:
+def assert_same(first: Path, second: Path) -> None:
     """Two runs agree in every digit: curves, test figures of every user, lists, weights."""
     assert figures(first) == figures(second)
     assert read_lines(first / "tables.jsonl") == read_lines(second / "tables.jsonl")
@@ -58,7 +58,7 @@ def whole(listens_csv, tmp_path_factory) -> Path:
 
 def test_the_same_file_twice_gives_the_same_digits(small, whole, tmp_path):
     run(small, out=tmp_path / "again")
-    same(whole, tmp_path / "again")
+    assert_same(whole, tmp_path / "again")
 
 
 def test_another_seed_gives_others(small, whole, tmp_path):
@@ -95,7 +95,7 @@ def test_killed_at_epoch_3_and_resumed_is_as_if_it_was_not(stage, small, whole, 
     assert figures(folder)[-1]["step"] == 3
     assert main(["run", str(file), "--out", str(folder)]) == 2  # it holds a run: --resume is not said
     assert main(["run", str(file), "--out", str(folder), "--resume", "--json"]) == 0
-    same(whole, folder)
+    assert_same(whole, folder)
     assert not (folder / "checkpoints").exists()  # the bundle has the weights now
 
 
@@ -112,7 +112,7 @@ def test_stopped_after_the_trainings_and_resumed(listens_csv, tmp_path, monkeypa
         with pytest.raises(MemoryError):
             run(small, out=folder)
     run(small, out=folder, resume=True)
-    same(whole, folder)
+    assert_same(whole, folder)
 
 
 def test_what_stands_in_the_folder(small, whole):
