@@ -81,11 +81,6 @@ class _Cloze(Windows):
     def __init__(self, model: BERT4Rec, data: Dataset) -> None:
         super().__init__(data, model.config, model.device, model.config.max_length)
         self.module, self.share, self.mask = model.module_, model.config.mask_share, data.n_items
-        self.rng = np.random.default_rng(0)
-
-    def begin(self, epoch: int, rng: np.random.Generator) -> None:
-        """Gaps are drawn from the epoch's generator."""
-        self.rng = rng
 
     def loss(self, rows: IntArray) -> tuple[Tensor, float]:
         items, lengths = self.rows(rows)

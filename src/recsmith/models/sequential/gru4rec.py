@@ -86,17 +86,9 @@ class _NextItem(Windows):
         self.cumulative = np.cumsum(drawn) / drawn.sum()
         self.log_counts = model.tensor(np.log(counts / counts.sum()).astype(np.float32))
         self.log_drawn = model.tensor(np.log(drawn / drawn.sum()).astype(np.float32))
-        self.rng = np.random.default_rng(0)
-
-    def begin(self, epoch: int, rng: np.random.Generator) -> None:
-        """Negatives are drawn from the epoch's generator."""
-        self.rng = rng
 
     def loss(self, rows: IntArray) -> tuple[Tensor, float]:
-        items, lengths = self.rows(rows)
-        targets = items[:, 1:]
-        there = targets >= 0
-        vectors, right = self.module(items[:, :-1].clamp_min(0), lengths - 1)[there], targets[there]
+        vectors, right = self.after_each(self.module, rows)
         table: Tensor = self.module.table()  # type: ignore[operator]
         if self.config.loss == "softmax":
             return softmax_over_items(vectors, table, right), len(right)

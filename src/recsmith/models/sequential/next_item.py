@@ -128,6 +128,11 @@ class Windows(Objective):
         self.starts, self.lengths = starts[kept], lengths[kept]
         self.items, self.device = data.item, device
         self.n_examples = len(kept)
+        self.rng = np.random.default_rng(0)
+
+    def begin(self, epoch: int, rng: np.random.Generator) -> None:
+        """What is drawn comes from the epoch's generator."""
+        self.rng = rng
 
     def order(self, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
         """Batches of windows of like length, so that there is little padding, in any order."""
@@ -140,6 +145,13 @@ class Windows(Objective):
             torch.from_numpy(padded).long().to(self.device),
             torch.from_numpy(self.lengths[chosen]).to(self.device),
         )
+
+    def after_each(self, module: nn.Module, chosen: IntArray) -> tuple[Tensor, Tensor]:
+        """(m, d) vectors after each event of windows but the last, and (m,) int64 the items that came next."""
+        items, lengths = self.rows(chosen)
+        targets = items[:, 1:]
+        there = targets >= 0
+        return module(items[:, :-1].clamp_min(0), lengths - 1)[there], targets[there]
 
 
 def like_lengths(lengths: IntArray, batch_size: int, rng: np.random.Generator) -> list[IntArray]:

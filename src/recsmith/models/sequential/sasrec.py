@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
@@ -73,17 +72,9 @@ class _NextItem(Windows):
     def __init__(self, model: SASRec, data: Dataset) -> None:
         super().__init__(data, model.config, model.device, model.config.max_length + 1)
         self.module, self.config, self.n_items = model.module_, model.config, data.n_items
-        self.rng = np.random.default_rng(0)
-
-    def begin(self, epoch: int, rng: np.random.Generator) -> None:
-        """Negatives are drawn from the epoch's generator."""
-        self.rng = rng
 
     def loss(self, rows: IntArray) -> tuple[Tensor, float]:
-        items, lengths = self.rows(rows)
-        inputs, targets = items[:, :-1].clamp_min(0), items[:, 1:]
-        there = targets >= 0
-        vectors, right = self.module(inputs, lengths - 1)[there], targets[there]
+        vectors, right = self.after_each(self.module, rows)
         table = self.module.items.weight  # type: ignore[union-attr]
         if self.config.loss == "softmax":
             return softmax_over_items(vectors, table, right), len(right)  # type: ignore[arg-type]
