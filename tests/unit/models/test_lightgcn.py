@@ -77,9 +77,10 @@ def test_a_stranger_differs_from_a_user_by_the_own_vector_alone():
     np.testing.assert_allclose(model.embed_queries(strangers), summed + summed @ model.own_, atol=1e-5)
 
 
-def test_the_loss_is_the_papers_on_a_batch():
+@pytest.mark.parametrize("candidates", [1, 1000])
+def test_the_loss_is_the_papers_on_a_batch(candidates):
     data = log()
-    model = LightGCN(embedding_size=4, layers=2, reg=0.3, epochs=1)
+    model = LightGCN(embedding_size=4, layers=2, reg=0.3, epochs=1, candidates=candidates)
     model.sizes_ = model.sizes(data)
     model.module_ = model.build()
     objective = model.objective(data)
@@ -90,12 +91,16 @@ def test_the_loss_is_the_papers_on_a_batch():
         model.module_.get_parameter(f"{side}.weight").detach().numpy() for side in ("users", "items")
     )
     p, q = dense_mean(data, users, items, 2)
-    u, i, j = objective.user[rows], objective.item[rows], objective.other[rows]
+    u, i = objective.user[rows], objective.item[rows]
+    taken = data.matrix("ones").toarray()
+    if candidates == 1:
+        j = objective.sampler.draw(1, objective.seed, u, rows)[:, 0]
+    else:  # of so many drawn from nine items every one is there
+        j = np.where(taken[u] > 0, -np.inf, p[u] @ q.T).argmax(1)
     margin = (p[u] * (q[i] - q[j])).sum(1)
     squares = sum((t**2).sum() for t in (users[u], items[i], items[j]))
     assert terms == 3
     assert loss.item() == pytest.approx(np.log1p(np.exp(-margin)).sum() + 0.15 * squares, rel=1e-5)
-    taken = data.matrix("ones").toarray()
     assert taken[u, i].all()
     assert not taken[u, j].any()
 

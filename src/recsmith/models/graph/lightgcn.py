@@ -3,8 +3,10 @@
 X. He, K. Deng, X. Wang, Y. Li, Y. Zhang and M. Wang, "LightGCN: Simplifying and Powering Graph Convolution Network for
 Recommendation", SIGIR 2020. With ``R = D_u^-1/2 X D_i^-1/2`` a layer is ``U' = R I`` and ``I' = R' U``, and the result
 is the mean of the layers 0 to K (section 3.1). The loss is BPR with an L2 penalty on the vectors of layer 0 that a
-batch touches (section 3.3). As the mean of the layers is a symmetric linear map of layer 0, its gradient is the same
-map, applied to the gradient of the result.
+batch touches (section 3.3). With ``candidates`` > 1 the other item of a pair is the one that scores highest of several
+random ones: W. Zhang et al., "Optimizing Top-N Collaborative Filtering via Dynamic Negative Item Sampling", SIGIR 2013.
+As the mean of the layers is a symmetric linear map of layer 0, its gradient is the same map, applied to the gradient of
+the result.
 
 A user's own vector is one part in K + 1; the others are sums over the history, which any history has. For a user that
 the model does not know, or whose history has changed, the own vector is estimated from those sums, by the ridge
@@ -56,6 +58,8 @@ class LightGCNConfig(TrainingConfig):
     """Against one item that the user did not take, or as a softmax among ``negatives`` items."""
     negatives: int = Field(default=256, ge=1)
     """Random items that all pairs of a step are compared with, where the loss is the softmax, >= 1."""
+    candidates: Annotated[int, Search(1, 16, log=True)] = Field(default=1, ge=1, le=1000)
+    """Items drawn for each pair, 1 to 1000, of which BPR takes the one that scores highest."""
     init_std: float = Field(default=0.1, gt=0)
     """Standard deviation of the vectors at the start, > 0."""
 
@@ -217,13 +221,11 @@ class _Pairs(Objective):
         kept = np.diff(taken.indptr)[rows] < data.n_items  # who took everything teaches nothing
         self.user, self.item, self.n_items = rows[kept], taken.indices[kept], data.n_items
         self.n_examples = len(self.user)
-        self.other, self.rng = self.item, np.random.default_rng(0)
+        self.begin(0, np.random.default_rng(0))
 
     def begin(self, epoch: int, rng: np.random.Generator) -> None:
-        """Draw an item for each pair."""
-        self.rng = rng
-        if self.config.loss == "bpr":
-            self.other = self.sampler.draw(1, rng, self.user)[:, 0]
+        """What is drawn comes from the epoch's generator; for BPR from the epoch's seed and the pair's number."""
+        self.rng, self.seed = rng, int(rng.integers(2**62))
 
     def loss(self, rows: IntArray) -> tuple[Tensor, float]:
         own_users, own_items = map(self.module.get_parameter, ("users.weight", "items.weight"))
@@ -232,7 +234,7 @@ class _Pairs(Objective):
         mine = functional.embedding(u, users)
         right = (mine * functional.embedding(i, items)).sum(1)
         if self.config.loss == "bpr":
-            j = self._on_device(self.other[rows])
+            j = self._hardest(rows, mine.detach(), items.detach())
             missed = bpr(right, (mine * functional.embedding(j, items)).sum(1))
         else:
             j = self._on_device(self.rng.integers(self.n_items, size=self.config.negatives))
@@ -241,6 +243,14 @@ class _Pairs(Objective):
         touched = (functional.embedding(u, own_users), functional.embedding(torch.cat([i, j]), own_items))
         squares = touched[0].square().sum() + touched[1].square().sum()
         return missed + 0.5 * self.config.reg * squares, len(rows)
+
+    def _hardest(self, rows: IntArray, mine: Tensor, items: Tensor) -> Tensor:
+        """(len(rows),) int64 the item that scores highest of some that the user of each pair did not take."""
+        drawn = self._on_device(self.sampler.draw(self.config.candidates, self.seed, self.user[rows], rows))
+        if drawn.shape[1] == 1:
+            return drawn[:, 0]
+        scores = (functional.embedding(drawn, items) @ mine[:, :, None])[:, :, 0]
+        return drawn.gather(1, scores.argmax(1, keepdim=True))[:, 0]
 
     def _on_device(self, indices: IntArray) -> Tensor:
         return torch.from_numpy(indices.astype(np.int64)).to(self.device)

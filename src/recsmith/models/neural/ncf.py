@@ -177,16 +177,14 @@ class Network(nn.Module):
 
     def forward(self, pools: Tensor, items: Tensor) -> Tensor:
         """(r, m) scores of the items (r, m) int64 for the pools (r, d)."""
-        pools = self.drop(pools)
-        vectors = self.items(items)
+        of_user, of_item = self.drop(pools).split(self.parts, -1), self.items(items).split(self.parts, -1)
         scores: Tensor = self.bias(items).squeeze(-1)
         size, deep = self.parts
         if size:
-            users = (pools[:, :size] * self.weights)[:, :, None]
-            scores = scores + torch.bmm(vectors[..., :size], users).squeeze(-1)
+            scores = scores + torch.bmm(of_item[0], (of_user[0] * self.weights)[:, :, None]).squeeze(-1)
         if deep:
-            halves = self.from_item(vectors[..., size:])
-            scores = scores + self.layers(self.from_user(pools[:, size:])[:, None] + halves)
+            halves = self.from_item(of_item[1])
+            scores = scores + self.layers(self.from_user(of_user[1])[:, None] + halves)
         return scores
 
     def layers(self, x: Tensor) -> Tensor:
