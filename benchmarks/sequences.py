@@ -78,7 +78,6 @@ def _simple(model: str, **grid: Sequence[Any]) -> Row:
 _ORDER = {"pair_half_life": (3, 5, 8), "backward": (0.2, 0.4)}
 _LOOSE = {"half_life": (2, 3, 5), "pair_half_life": (5, 10, 20), "backward": (0.4, 0.7, 1.0)}
 _SPARSE = {"batch_size": 128, "learning_rate": 2e-3, "schedule": "cosine", "patience": 6}
-_DENSE = {"batch_size": 128, "learning_rate": 2e-3, "schedule": "cosine", "patience": 30}
 SETTINGS = {
     "beauty": Setting(
         beauty,
@@ -100,7 +99,7 @@ SETTINGS = {
             _simple("item-knn", shrinkage=(2, 5), half_life=(2, 3, 5), **_ORDER),
             _simple("ease", reg=(100, 300), half_life=(2, 3, 5), **_ORDER),
             _trained("gru4rec", 1, {}, max_length=200, epochs=200, dropout=0.2, batch_size=128, embedding_size=128),
-            _trained("sasrec", 2, {"dropout": (0.2,)}, max_length=200, epochs=60, warmup_epochs=1, **_DENSE),
+            _trained("sasrec", 2, {}, max_length=200, epochs=80, dropout=0.1, batch_size=128),
             _trained("bert4rec", 2, {}, max_length=200, epochs=300, dropout=0.1, batch_size=128, mask_share=0.2),
         ),
     ),

@@ -24,6 +24,8 @@ _MIX = 16  # batches among which windows are sorted by length
 class NextItemConfig(TrainingConfig):
     """Parameters of a model of the next item."""
 
+    batch_size: int = Field(default=256, ge=1)
+    """Windows of mean length of a step, >= 1: a step of shorter ones has more of them."""
     embedding_size: int = Field(default=64, ge=1)
     """Length of an item vector, >= 1."""
     max_length: int = Field(default=50, ge=1)
@@ -119,7 +121,7 @@ class NextItemModel(ProductModel[C]):
 
 
 class Windows(Objective):
-    """Pieces of up to ``length`` events of the histories with two or more; a batch holds pieces of like length."""
+    """Pieces of up to ``length`` events of the histories with two or more."""
 
     def __init__(self, data: Dataset, config: NextItemConfig, device: torch.device, length: int) -> None:
         cut = windows if config.windows == "all" else latest
@@ -135,7 +137,7 @@ class Windows(Objective):
         self.rng = rng
 
     def order(self, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
-        """Batches of windows of like length, so that there is little padding, in any order."""
+        """Batches of windows of like length, in any order."""
         return like_lengths(self.lengths, batch_size, rng)
 
     def rows(self, chosen: IntArray) -> tuple[Tensor, Tensor]:
@@ -155,11 +157,19 @@ class Windows(Objective):
 
 
 def like_lengths(lengths: IntArray, batch_size: int, rng: np.random.Generator) -> list[IntArray]:
-    """Shuffle, sort by length among every few batches, cut, and shuffle the batches."""
+    """Batches of windows of like length, which have about as many events as ``batch_size`` windows of mean length.
+
+    So there is little padding, and an event counts the same in every step: in batches of equally many windows those of
+    short ones would be small, and their events count many times as much as those of long ones.
+    """
+    wanted = batch_size * lengths.mean()
     shuffled = rng.permutation(len(lengths))
     batches = []
     for start in range(0, len(shuffled), _MIX * batch_size):
         some = shuffled[start : start + _MIX * batch_size]
         some = some[np.argsort(lengths[some], kind="stable")]
-        batches += [some[at : at + batch_size] for at in range(0, len(some), batch_size)]
+        before = np.cumsum(lengths[some]) - lengths[some]
+        pieces = max(1, round(lengths[some].sum() / wanted))
+        number = (before * pieces) // lengths[some].sum()
+        batches += np.split(some, np.flatnonzero(np.diff(number)) + 1)
     return [batches[b] for b in rng.permutation(len(batches))]

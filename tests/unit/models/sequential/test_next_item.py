@@ -10,6 +10,7 @@ from tests.conftest import build
 
 from recsmith.errors import DataError, ParameterError
 from recsmith.models.registry import create
+from recsmith.models.sequential.next_item import like_lengths
 
 READS_THREE = {"gru4rec": 3, "sasrec": 3, "bert4rec": 4}  # of BERT4Rec's places one is for the mask
 MODELS = list(READS_THREE)
@@ -39,6 +40,19 @@ def test_the_next_of_a_ring_is_learned(cycle, name, parameters):
     scores = create(name, **FAST, **LEARNS[name], **parameters).fit(cycle).score(cycle.queries())
     last = cycle.item[cycle.offsets[1:] - 1]
     assert (scores.argmax(1) == (last + 1) % 12).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "lengths", [np.arange(2, 202), np.full(200, 7), np.array([5]), np.r_[[2] * 190, [500] * 10]]
+)
+def test_an_epoch_has_each_window_once_and_an_event_the_same_weight_in_each_step(lengths):
+    lengths = np.random.default_rng(0).permutation(lengths)
+    batches = like_lengths(lengths, 8, np.random.default_rng(1))
+    np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(len(lengths)))
+    events = np.array([lengths[b].sum() for b in batches])
+    assert abs(events - min(8, len(lengths)) * lengths.mean()).max() <= 4 * lengths.mean() + lengths.max()
+    padded = sum(len(b) * lengths[b].max() for b in batches)
+    assert padded <= 1.25 * lengths.sum() or lengths.max() > 20 * np.median(lengths)
 
 
 @pytest.mark.parametrize("name", MODELS)
