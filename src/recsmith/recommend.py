@@ -110,7 +110,8 @@ class Pipeline:
         *,
         filter_seen: bool = True,
         include: IntArray | None = None,
-        exclude: Ragged | IntArray | None = None,
+        exclude: IntArray | None = None,
+        exclude_each: Ragged | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> TopK:
         """The ``k`` best items of each request.
@@ -126,8 +127,9 @@ class Pipeline:
         include
             Item indices that alone may be recommended; None for all.
         exclude
-            Item indices left out of all lists, or a ragged pair (bounds, items) with a row per request. An
-            index that is no item hides nothing.
+            Item indices left out of all lists. An index that is no item hides nothing.
+        exclude_each
+            Bounds (n + 1,) and item indices left out of the list of each request.
         progress
             Called with (requests done, requests in all), by one thread at a time.
 
@@ -139,10 +141,10 @@ class Pipeline:
             Before ``fit``.
         """
         self._check(queries, k)
-        n, shared = len(queries), None if isinstance(exclude, tuple) else exclude
-        candidates = _Candidates.of(self.n_items, include, shared)
+        n = len(queries)
+        candidates = _Candidates.of(self.n_items, include, exclude)
         hidden_by = _Hidden(
-            candidates, filter_seen, _checked(exclude, n) if isinstance(exclude, tuple) else None
+            candidates, filter_seen, None if exclude_each is None else _checked(exclude_each, n)
         )
         result = TopK.empty(n, k)
         fused = isinstance(self.model, Embedder) and k <= LONG
@@ -340,10 +342,10 @@ def _indices(name: str, values: Any) -> IntArray:
 
 def _checked(exclude: Ragged, n: int) -> Ragged:
     """A ragged ``exclude`` whose bounds fit ``n`` requests."""
-    bounds, items = _indices("exclude", exclude[0]), _indices("exclude", exclude[1])
+    bounds, items = _indices("exclude_each", exclude[0]), _indices("exclude_each", exclude[1])
     if len(bounds) != n + 1 or bounds[0] != 0 or bounds[-1] != len(items) or (np.diff(bounds) < 0).any():
         raise ParameterError.of(
-            "recommend", "exclude", f"(bounds, items) with {n + 1} rising bounds", exclude
+            "recommend", "exclude_each", f"(bounds, items) with {n + 1} rising bounds", exclude
         )
     return bounds, items
 
