@@ -13,6 +13,7 @@ from recsmith.types import IntArray
 
 _SPARSEST = 8  # numbers in the range of integer ids, for each id, up to which a table is made of them
 _AT_ONCE = 1 << 22  # ids looked up at a time
+_FEW = 64  # ids that are looked up one by one: a service asks for one user at a time, many times a second
 
 
 class IdMap:
@@ -34,7 +35,7 @@ class IdMap:
         Where an id is null, repeated, or neither text nor an integer below 2**63.
     """
 
-    __slots__ = ("_order", "_sorted", "ids", "kind")
+    __slots__ = ("_numbers", "_order", "_sorted", "_spelled", "ids", "kind")
 
     def __init__(self, ids: pl.Series, kind: str = "id") -> None:
         if ids.null_count():
@@ -47,6 +48,8 @@ class IdMap:
             raise DataError(f"The {kind} ids of an IdMap must be distinct.")
         self._order = None if self.ids.is_sorted() else self.ids.arg_sort()
         self._sorted = self.ids if self._order is None else self.ids.gather(self._order)
+        self._numbers: IntArray | None = None
+        self._spelled: tuple[bytes, IntArray] | None = None
 
     @classmethod
     def of(cls, *columns: pl.Series | None, kind: str = "id") -> IdMap:
@@ -89,6 +92,8 @@ class IdMap:
         DataError
             Where an id is neither text nor an integer.
         """
+        if isinstance(ids, list | tuple) and len(ids) <= _FEW and all(type(i) in (str, int) for i in ids):
+            return np.array([self._find(i) for i in ids], dtype=np.int32)
         column = id_series(ids)
         if column.dtype == pl.Null or not len(self):
             return np.full(len(column), -1, dtype=np.int32)
@@ -105,6 +110,45 @@ class IdMap:
         known = (self._sorted.gather(at) == column).fill_null(False).to_numpy()
         index = at.to_numpy() if self._order is None else self._order.gather(at).to_numpy()
         return np.where(known, index.astype(np.int32), -1)
+
+    def _find(self, raw: str | int) -> int:
+        """``index`` of one id, by bisection."""
+        n = len(self)
+        if self.is_text:
+            wanted = str(raw).encode("utf-8", "surrogatepass")
+            at = self._bisect(wanted)
+            found = at < n and self._spelling(at) == wanted
+        else:
+            number = raw if isinstance(raw, int) else _spelled_number(raw)
+            if number is None or not -(2**63) <= number < 2**63:
+                return -1
+            if self._numbers is None:
+                self._numbers = self._sorted.to_numpy()
+            at = int(self._numbers.searchsorted(number))
+            found = at < n and int(self._numbers[at]) == number
+        if not found:
+            return -1
+        return at if self._order is None else int(self._order[at])
+
+    def _bisect(self, wanted: bytes) -> int:
+        """Number of ids before ``wanted``; the order of texts is that of their bytes in UTF-8."""
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            if self._spelling(middle) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _spelling(self, place: int) -> bytes:
+        """The bytes of the text id at a place of the sorted ones; all are laid side by side at the first call."""
+        if self._spelled is None:
+            ends = np.zeros(len(self) + 1, dtype=np.int64)
+            np.cumsum(self._sorted.str.len_bytes().to_numpy(), out=ends[1:])
+            self._spelled = "".join(self._sorted.to_list()).encode(), ends
+        letters, ends = self._spelled
+        return letters[ends[place] : ends[place + 1]]
 
     def _looked_up(self, column: pl.Series) -> IntArray | None:
         """``index`` of many integers from a table, where there are about as many ids as numbers in their range."""
@@ -138,6 +182,15 @@ class IdMap:
         """Raw ids of indices; an index of -1 gives null."""
         wanted = pl.Series("index", np.asarray(indices, dtype=np.int64))
         return self.ids.gather(wanted.set(wanted < 0, None))
+
+
+def _spelled_number(text: str) -> int | None:
+    """The integer that a text spells; ``007`` and ``+7`` spell none."""
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if str(number) == text else None
 
 
 def id_series(ids: Iterable[Any], name: str = "id") -> pl.Series:
