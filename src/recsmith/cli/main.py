@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsmith.cli import auto, data, doctor, experiment, judge, quickstart, train, tune, use
+from recsmith.cli import auto, data, doctor, experiment, judge, quickstart, serve, train, tune, use
 from recsmith.errors import RecsmithError
 from recsmith.version import __version__
 
@@ -38,6 +38,8 @@ app.command("recommend")(use.recommend)
 app.command("similar")(use.similar)
 app.command("predict")(use.predict)
 app.command("info")(use.info)
+app.command("serve")(serve.serve)
+app.add_typer(serve.keys, name="keys")
 app.command("doctor")(doctor.doctor)
 
 

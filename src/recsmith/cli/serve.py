@@ -1,0 +1,160 @@
+"""``recsmith serve`` and ``recsmith keys``: the service, and who may ask it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from recsmith.cli.console import Output
+from recsmith.cli.options import Json
+from recsmith.errors import MissingExtraError, ParameterError
+from recsmith.tables import Table
+
+if TYPE_CHECKING:
+    from recsmith.serving.settings import Settings
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_DEMO = Path("bundles/demo")
+_DEMO_MODEL: dict[str, Any] = {"reg": 1000, "half_life": 5}
+
+_Store = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="sqlite:///FILE or postgresql://...")
+]
+_Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML file of settings.")]
+
+
+def serve(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A folder that 'train' wrote.", metavar="BUNDLE", show_default=False)
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Train on MovieLens-100K first, and serve that.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+    store: _Store = None,
+    redis: Annotated[str | None, typer.Option(metavar="URL", help="Redis that workers share.")] = None,
+    bundles: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Bundles that may be activated; the one of BUNDLE.")
+    ] = None,
+    rules: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file of rules.")] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option(metavar="keys|off", help="Whether an API key is wanted; off at a loopback address."),
+    ] = None,
+    config: _Config = None,
+) -> None:
+    """Answer over HTTP: recommendations, feedback that counts at once, rules, reasons, and a page to look at."""
+    output = Output()
+    if (bundle is None) == (not demo):
+        raise ParameterError("serve wants a BUNDLE, or --demo to train one on MovieLens-100K.")
+    try:
+        from recsmith.serving.settings import Settings
+        from recsmith.serving.worker import run
+    except ImportError as error:
+        raise MissingExtraError.of("recsmith serve", "serve") from error
+    path = _demo(output) if bundle is None else bundle
+    from recsmith.bundle_format import read_manifest
+
+    read_manifest(path)
+    settings = Settings.load(
+        config,
+        store_url=store,
+        redis_url=redis,
+        bundles=bundles or path.resolve().parent,
+        rules=rules,
+        auth=auth or ("off" if host in _LOOPBACK else None),
+    )
+    _ready(output, settings, path, host, port)
+    run(settings, path, host, port, workers)
+
+
+def _demo(output: Output) -> Path:
+    """A bundle of MovieLens-100K, trained where it is not there yet."""
+    if _DEMO.exists():
+        return _DEMO
+    from recsmith.cli.options import Source
+    from recsmith.data.dataset import Dataset
+    from recsmith.experiment.train import train
+
+    output.note("Fetching MovieLens-100K and training EASE with recency on it, once.")
+    train("ease", Dataset.from_log(Source(data="ml-100k", path=None).log()), **_DEMO_MODEL).save(_DEMO)
+    return _DEMO
+
+
+def _ready(output: Output, settings: Settings, bundle: Path, host: str, port: int) -> None:
+    where = f"http://{host if ':' not in host else f'[{host}]'}:{port}"
+    output.note(
+        f"Serving {bundle} at {where}: the page at /, the documentation at /docs. "
+        f"Events go to {_shown(settings.store_url)}."
+    )
+    if settings.auth == "off":
+        output.note("No API key is wanted (--auth keys wants one).")
+    else:
+        output.note("An API key is wanted. Make one: recsmith keys add NAME --role admin --store URL")
+
+
+def _shown(url: str) -> str:
+    """A URL without its password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+keys = typer.Typer(help="API keys of the service.", no_args_is_help=True)
+
+
+@keys.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    role: Annotated[str, typer.Option(help="reader, writer (also events and items) or admin.")] = "reader",
+    store: _Store = None,
+    config: _Config = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key; its secret is shown once."""
+    if role not in ("reader", "writer", "admin"):
+        raise ParameterError.unknown("role", role, ("reader", "writer", "admin"))
+    kept: Literal["reader", "writer", "admin"] = role  # type: ignore[assignment]
+    opened = _open(store, config)
+    secret = opened.add_key(name, kept)
+    opened.close()
+    Output(as_json).show({"name": name, "role": role, "secret": secret}, f"{secret}\nIt is not shown again.")
+
+
+@keys.command("list")
+def show(store: _Store = None, config: _Config = None, as_json: Json = False) -> None:
+    """The keys; their secrets are not known."""
+    opened = _open(store, config)
+    found = [
+        {"id": k.id, "name": k.name, "role": k.role, "created": k.created, "revoked": k.revoked}
+        for k in opened.keys()  # noqa: SIM118 - no mapping
+    ]
+    opened.close()
+    rows = [tuple("" if value is None else value for value in key.values()) for key in found]
+    Output(as_json).show(
+        {"keys": found}, Table("API keys", ("id", "name", "role", "created", "revoked"), rows)
+    )
+
+
+@keys.command("revoke")
+def revoke(
+    key_id: Annotated[int, typer.Argument(help="As 'keys list' shows it.", metavar="ID")],
+    store: _Store = None,
+    config: _Config = None,
+) -> None:
+    """Make a key invalid, at once and in every worker."""
+    opened = _open(store, config)
+    opened.revoke_key(key_id)
+    opened.close()
+
+
+def _open(store: str | None, config: Path | None) -> Any:
+    try:
+        from recsmith.serving.settings import Settings
+        from recsmith.serving.store import Store
+    except ImportError as error:
+        raise MissingExtraError.of("recsmith keys", "serve") from error
+    return Store.open(Settings.load(config, store_url=store).store_url)

@@ -1,0 +1,136 @@
+"""The FastAPI application: routes, gate, errors, and what starts and stops with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import ValidationError
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from recsmith.errors import RecsmithError
+from recsmith.serving import schemas
+from recsmith.serving.deployment import Experiment, Variant
+from recsmith.serving.gate import Gate
+from recsmith.serving.problems import HTTPProblem, of_body, of_error, of_validation, path_of, problem
+from recsmith.serving.routes import admin, feedback, health, items, recommend, users
+from recsmith.serving.runtime import Runtime
+from recsmith.serving.settings import Settings
+from recsmith.serving.telemetry import Metrics, Traces
+from recsmith.version import __version__
+
+_PAGE = Path(__file__).parent / "page"
+_BODIES = (
+    schemas.RecommendRequest, schemas.RecommendBatch, schemas.Feedback, schemas.EventBatch, schemas.EventIn,
+    schemas.ItemBatch, schemas.WhyNot, schemas.KeyIn, schemas.RulesIn, schemas.Problem, Experiment, Variant,
+)  # fmt: skip
+
+
+def create(settings: Settings, bundle: Path) -> FastAPI:
+    """The service of a bundle. It is ready once its start is over; see ``Runtime`` for what may go wrong then."""
+    metrics, traces = Metrics(), Traces(settings.trace_endpoint)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        runtime = await asyncio.to_thread(Runtime, settings, bundle, metrics)
+        app.state.runtime = runtime
+        gate: Gate = app.state.gate
+        gate.keys, gate.limit = runtime.keys, runtime.limit
+        yield
+        del app.state.runtime
+        await asyncio.to_thread(runtime.close)
+        traces.close()
+
+    app = FastAPI(
+        title="recsmith",
+        version=__version__,
+        description="Lists, feedback and what stands behind them. Ids are text; errors are RFC 9457 problems.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.metrics = metrics
+    for part in (recommend, feedback, users, items, admin, health):
+        app.include_router(part.router)
+    _add_page(app)
+    _add_errors(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["X-API-Key", "Content-Type"],
+        )
+    app.openapi = lambda: _documented(app)  # type: ignore[method-assign]
+    _wrap(app, settings, metrics, traces)
+    return app
+
+
+def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, traces: Traces) -> None:
+    """Put the gate around everything else, errors and CORS included."""
+
+    class Outer(Gate):
+        def __init__(self, inner: Any) -> None:
+            super().__init__(inner, settings, metrics, traces)
+            app.state.gate = self
+
+    app.add_middleware(Outer)
+
+
+def _add_page(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(_PAGE / "index.html", headers={"Content-Security-Policy": "default-src 'self'"})
+
+    app.mount("/page", StaticFiles(directory=_PAGE, check_dir=False), name="page")
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RequestValidationError)
+    async def parameters(request: Request, error: RequestValidationError) -> Response:
+        return of_validation(error.errors(), path_of(request))
+
+    @app.exception_handler(ValidationError)
+    async def body(request: Request, error: ValidationError) -> Response:
+        return of_body(error, path_of(request))
+
+    @app.exception_handler(RecsmithError)
+    async def ours(request: Request, error: RecsmithError) -> Response:
+        return of_error(error, path_of(request))
+
+    @app.exception_handler(HTTPProblem)
+    async def said(request: Request, error: HTTPProblem) -> Response:
+        return of_error(error, path_of(request))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail), instance=path_of(request), headers=error.headers)
+
+
+def _documented(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the bodies that routes check themselves."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        _, found = models_json_schema(
+            [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
+        )
+        components = document.setdefault("components", {}).setdefault("schemas", {})
+        for name, schema in found["$defs"].items():
+            components.setdefault(name, schema)
+        components.pop("HTTPValidationError", None)
+        components.pop("ValidationError", None)
+        document["components"]["securitySchemes"] = {
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+        }
+        document["security"] = [{"key": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

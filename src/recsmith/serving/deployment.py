@@ -1,0 +1,237 @@
+"""Bundles that are answered from, and which one answers whom."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import orjson
+from pydantic import Field
+
+from recsmith.bundle import Bundle
+from recsmith.bundle_format import MANIFEST, read_manifest
+from recsmith.config import Config
+from recsmith.errors import BundleError, ParameterError, UnknownIdError
+from recsmith.models.registry import model_class
+from recsmith.serving.catalogue import Catalogue
+from recsmith.serving.histories import Reader
+from recsmith.serving.settings import Signal
+
+Upserts: TypeAlias = Mapping[str, tuple[dict[str, Any], bool]]
+"""Metadata and availability of items that the service was told of, by raw id."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_BUCKETS = 10_000
+_MOST_SHOWN = 200_000  # items whose JSON is kept
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deployment:
+    """A loaded bundle with what answers are made of."""
+
+    name: str
+    version: str  #: name and the beginning of the SHA-256 of its manifest
+    path: Path
+    bundle: Bundle
+    catalogue: Catalogue
+    reader: Reader
+    items_version: int = 0  #: changes of items that are in the catalogue
+    _shown: dict[int, tuple[str, orjson.Fragment]] = field(default_factory=dict)  #: of the items shown lately
+
+    @classmethod
+    def load(
+        cls, path: Path, upserts: Upserts, items_version: int, signals: Mapping[str, Signal]
+    ) -> Deployment:
+        """Read a bundle and try one request.
+
+        Raises
+        ------
+        BundleError
+            Missing, damaged, or one that cannot answer.
+        """
+        bundle = Bundle.load(path, model_class)
+        try:
+            bundle.recommend_for([], k=1)
+        except ParameterError as error:
+            raise BundleError(f"{path} cannot be served: {error}") from error
+        return cls(
+            name=path.name,
+            version=version_of(path),
+            path=path,
+            bundle=bundle,
+            catalogue=Catalogue.of(bundle.data, upserts),
+            reader=Reader(bundle.data, signals),
+            items_version=items_version,
+        )
+
+    def with_items(self, changed: Upserts, version: int) -> Deployment:
+        """The same bundle beside a catalogue in which items have changed."""
+        catalogue = self.catalogue.with_upserts(changed)
+        return replace(self, catalogue=catalogue, items_version=version, _shown={})
+
+    def shown(self, items: Sequence[int]) -> list[tuple[str, orjson.Fragment]]:
+        """Raw id and metadata as JSON of items."""
+        missing = [item for item in dict.fromkeys(items) if item not in self._shown]
+        if missing:
+            if len(self._shown) > _MOST_SHOWN:
+                self._shown.clear()
+                missing = list(dict.fromkeys(items))
+            for item, raw in zip(missing, self.ids(missing), strict=True):
+                self._shown[item] = raw, orjson.Fragment(orjson.dumps(self.catalogue.metadata(item)))
+        return [self._shown[item] for item in items]
+
+    def metadata(self, item: int) -> orjson.Fragment:
+        """What is known of an item, as JSON."""
+        return self.shown([item])[0][1]
+
+    def ids(self, items: Sequence[int]) -> list[str]:
+        """Raw ids of items."""
+        return self.catalogue.raw(np.asarray(items, dtype=np.int64))
+
+    def source(self, code: int) -> str:
+        """The name of a source of ``TopK``."""
+        return self.bundle.model_name if code == 0 else f"fallback:{self.bundle.fallback_name}"
+
+    def require_item(self, item: str) -> int:
+        """Index of an item by its raw id.
+
+        Raises
+        ------
+        UnknownIdError
+            The catalogue does not hold it.
+        """
+        index = int(self.catalogue.index([item])[0])
+        if index < 0:
+            raise UnknownIdError(
+                f"There is no item {item!r} in the catalogue of {self.name}. Add it by POST /items, or look up its id."
+            )
+        return index
+
+    def search(self, text: str, limit: int) -> list[int]:
+        """Items whose title holds ``text``, whatever the case, the most often taken first."""
+        popular = np.argsort(-self.bundle.data.item_counts(), kind="stable")
+        if not text:
+            return [int(item) for item in popular[:limit]]
+        titles = self.bundle.item_labels(self.bundle.data.items.raw(popular))
+        found = titles.str.to_lowercase().str.contains(text.lower(), literal=True).fill_null(False)
+        return [int(item) for item in popular[np.flatnonzero(found.to_numpy())[:limit]]]
+
+    def title(self, item: int) -> str:
+        """The title of an item, or its id."""
+        known = self.catalogue.metadata(item)
+        return str(known.get("title") or self.ids([item])[0])
+
+
+def version_of(path: Path) -> str:
+    """Name of a bundle and the beginning of its manifest's SHA-256."""
+    digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
+    return f"{path.name}@{digest[:12]}"
+
+
+class Variant(Config):
+    """A bundle in an experiment."""
+
+    bundle: str
+    """Name of a bundle."""
+    share: float = Field(default=1.0, ge=0)
+    """Part of the users, relative to the other variants', >= 0; a shadow needs none."""
+    shadow: bool = False
+    """Answers are made and logged, and not shown."""
+
+
+class Experiment(Config):
+    """Two or more bundles side by side; who sees which depends on the name of the experiment and the user alone."""
+
+    name: str = Field(min_length=1, max_length=100)
+    variants: dict[str, Variant] = Field(min_length=1)
+
+    def assign(self, user: str) -> tuple[str, float]:
+        """The variant of a user, and the probability with which anybody is in it."""
+        shown = {name: v.share for name, v in self.variants.items() if not v.shadow and v.share > 0}
+        total = sum(shown.values())
+        digest = hashlib.sha256(f"{self.name}\0{user}".encode()).digest()
+        place = int.from_bytes(digest[:8], "big") % _BUCKETS / _BUCKETS * total
+        for name, share in shown.items():
+            place -= share
+            if place < 0:
+                return name, share / total
+        return name, share / total
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """What answers now: one bundle, or those of an experiment. Replaced as a whole, never changed."""
+
+    main: Deployment
+    experiment: Experiment | None = None
+    others: Mapping[str, Deployment] = field(default_factory=dict)  #: by name of the bundle
+
+    def choose(self, user: str | None) -> tuple[Deployment, str | None]:
+        """The deployment that answers a user, and the name of the variant."""
+        if self.experiment is None or user is None:
+            return self.main, None
+        variant, _ = self.experiment.assign(user)
+        return self.others[self.experiment.variants[variant].bundle], variant
+
+    def shadows(self) -> Sequence[tuple[str, Deployment]]:
+        """Variants that are logged and not shown."""
+        if self.experiment is None:
+            return ()
+        return [
+            (name, self.others[variant.bundle])
+            for name, variant in self.experiment.variants.items()
+            if variant.shadow
+        ]
+
+    def deployments(self) -> list[Deployment]:
+        """All bundles in use, each once."""
+        return list({d.version: d for d in (self.main, *self.others.values())}.values())
+
+
+def located(folder: Path | None, name: str) -> Path:
+    """The bundle ``name`` in a folder of bundles.
+
+    Raises
+    ------
+    ParameterError
+        A name that is none, or a service without such a folder.
+    BundleError
+        No bundle there.
+    """
+    if folder is None:
+        raise ParameterError("This service has no folder of bundles. Start it with --bundles FOLDER.")
+    if not _NAME.fullmatch(name):
+        raise ParameterError.of(
+            "bundles", "name", "letters, digits, '.', '_' and '-', at most 100", name[:200]
+        )
+    path = folder / name
+    read_manifest(path)
+    return path
+
+
+def listed(folder: Path | None) -> list[dict[str, Any]]:
+    """What the bundles of a folder say of themselves; broken ones with the reason."""
+    if folder is None or not folder.is_dir():
+        return []
+    found = []
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir() or not _NAME.fullmatch(path.name):
+            continue
+        try:
+            manifest = read_manifest(path)
+            found.append(
+                {
+                    "name": path.name,
+                    "version": version_of(path),
+                    "model": manifest["model"]["name"],
+                    "created": manifest.get("created"),
+                    "data": {key: manifest["data"][key] for key in ("name", "users", "items", "events")},
+                }
+            )
+        except BundleError as error:
+            found.append({"name": path.name, "error": str(error)})
+    return found

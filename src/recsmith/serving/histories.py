@@ -1,0 +1,191 @@
+"""What a user did: the bundle's part and the events after it, as the arrays that a model is asked with."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from recsmith.data.dataset import Dataset
+from recsmith.data.ids import IdMap
+from recsmith.serving.events import Event, digest
+from recsmith.serving.settings import Signal
+from recsmith.serving.store import Store
+from recsmith.types import FloatArray, IntArray, Queries
+
+_DISLIKE = 0.5  # place on the rating scale below which an event says that the user does not want the item
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A user's events in the store, and whether what the bundle has of him counts."""
+
+    version: int = 0  #: ``seq`` of the newest change of the user; 0 for one without events
+    events: tuple[Event, ...] = ()  #: oldest first
+    erased: bool = False
+    made: dict[str, Any] = field(default_factory=dict)  #: kept arrays, by version of a bundle
+
+
+_NOTHING = Seen()
+
+
+class Histories:
+    """Events of the users who came lately, read from the store when they are wanted; for one thread at a time."""
+
+    def __init__(self, store: Store, users: int, events: int) -> None:
+        """``users`` are kept, with the newest ``events`` of each."""
+        self._store, self._users, self._events = store, users, events
+        self._kept: OrderedDict[str, Seen] = OrderedDict()
+        self._erased: Mapping[str, int] = store.erased()
+
+    def get(self, users: Sequence[str]) -> list[Seen]:
+        """What each user did; one question to the store for all who are not in memory."""
+        keys = [digest(user) for user in users]
+        missing = {key: user for key, user in zip(keys, users, strict=True) if key not in self._kept}
+        if missing:
+            found = self._store.history(list(missing.values()), self._events)
+            for key, user in missing.items():
+                self._kept[key] = self._seen(key, found.get(user, []))
+        out = [self._kept[key] for key in keys]
+        for key in keys:
+            self._kept.move_to_end(key)
+        while len(self._kept) > self._users:
+            self._kept.popitem(last=False)
+        return out
+
+    def forget(self, keys: Iterable[str] | None = None) -> None:
+        """Read users anew when they come again, by the ``digest`` of their ids; None: all."""
+        if keys is None:
+            self._kept.clear()
+        else:
+            for key in keys:
+                self._kept.pop(key, None)
+
+    def reload_erased(self) -> None:
+        """Read the tombstones anew."""
+        self._erased = self._store.erased()
+
+    def _seen(self, key: str, events: Sequence[Event]) -> Seen:
+        erased = key in self._erased
+        if not events and not erased:
+            return _NOTHING
+        return Seen(max((e.seq for e in events), default=0), tuple(events), erased)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """One request's evidence, in the index space of a bundle."""
+
+    user: int  #: index, -1 where the model does not know the user or must not
+    items: IntArray  #: (m,) int32, oldest first
+    values: FloatArray | None  #: (m,) float32 on the rating scale
+    weights: FloatArray | None  #: (m,) float32
+    times: IntArray | None  #: (m,) int64
+    hidden: IntArray  #: (h,) int32 items outside the history that are not recommended again
+    as_trained: bool  #: it is what the model was fitted on
+
+
+class Reader:
+    """Turns what users did into the evidence of one bundle."""
+
+    def __init__(self, data: Dataset, signals: Mapping[str, Signal]) -> None:
+        self.data, self.signals = data, signals
+        self.scale = data.rating_scale or (1.0, 5.0)
+
+    def read(self, users: IntArray, seen: Sequence[Seen], version: str) -> list[History]:
+        """The evidence of users with indices ``users`` (n,), -1 where they are not known."""
+        out = []
+        for user, what in zip(users.tolist(), seen, strict=True):
+            made = what.made.get(version) if what.events else None
+            if made is None:
+                made = self._history(-1 if what.erased else user, what.events)
+                if what.events:
+                    what.made.clear()
+                    what.made[version] = made
+            out.append(made)
+        return out
+
+    def session(self, history: History, items: Sequence[str]) -> History:
+        """``history`` and views of ``items`` (raw ids, oldest first) that were not stored; unknown ids say nothing."""
+        events = [Event("", "", item, "view", None, 0, None, 0) for item in items]
+        return self._joined(history, events) if events else history
+
+    def _history(self, user: int, events: Sequence[Event]) -> History:
+        data = self.data
+        low, high = (int(data.offsets[user]), int(data.offsets[user + 1])) if user >= 0 else (0, 0)
+        trained = History(
+            user=user,
+            items=data.item[low:high],
+            values=None if data.value is None else data.value[low:high],
+            weights=None if data.weight is None else data.weight[low:high],
+            times=None if data.time is None else data.time[low:high],
+            hidden=data.item[:0],
+            as_trained=user >= 0,
+        )
+        return self._joined(trained, events) if events else trained
+
+    def _joined(self, before: History, events: Sequence[Event]) -> History:
+        """``before`` and then ``events``; what a user came to dislike is no part of it any more."""
+        known = [e for e in events if e.event_type in self.signals]
+        items = self._index([e.item_id for e in known])
+        known = [e for e, item in zip(known, items, strict=True) if item >= 0]
+        items = items[items >= 0]
+        if not known:
+            return before
+        signals = [self.signals[e.event_type] for e in known]
+        places = np.array([self._place(e, s) for e, s in zip(known, signals, strict=True)])
+        weights = np.array([s.weight for s in signals], dtype=np.float32)
+        last = {int(item): place for item, place in zip(items, places, strict=True)}
+        disliked = np.array([item for item, place in last.items() if place < _DISLIKE], dtype=np.int32)
+        told = (weights > 0) & (places >= _DISLIKE) & ~np.isin(items, disliked)
+        kept = ~np.isin(before.items, disliked)
+        hides = np.array([s.hides for s in signals]) & ~told
+        low, high = self.scale
+        return History(
+            user=before.user,
+            items=np.concatenate([before.items[kept], items[told]]),
+            values=_and_then(before.values, kept, (low + places * (high - low))[told], np.float32),
+            weights=_and_then(before.weights, kept, weights[told], np.float32),
+            times=_and_then(before.times, kept, np.array([e.timestamp for e in known])[told], np.int64),
+            hidden=np.union1d(before.hidden, np.union1d(items[hides], disliked)).astype(np.int32),
+            as_trained=False,
+        )
+
+    def _index(self, ids: Sequence[str]) -> IntArray:
+        return text_index(self.data.items, ids)
+
+    def _place(self, event: Event, signal: Signal) -> float:
+        """Where an event stands on the rating scale, 0 to 1."""
+        if event.value is None or event.event_type != "rating":
+            return signal.rating
+        low, high = self.scale
+        return float(np.clip((event.value - low) / (high - low), 0, 1))
+
+
+def queries(histories: Sequence[History]) -> Queries:
+    """One question for all: columns that a history lacks are missing for all of its bundle."""
+    first = histories[0]
+    offsets = np.zeros(len(histories) + 1, dtype=np.int64)
+    np.cumsum([len(h.items) for h in histories], out=offsets[1:])
+    columns = {
+        name: None if getattr(first, name) is None else np.concatenate([getattr(h, name) for h in histories])
+        for name in ("items", "values", "weights", "times")
+    }
+    return Queries(
+        users=np.array([h.user for h in histories], dtype=np.int32),
+        offsets=offsets,
+        as_trained=np.array([h.as_trained for h in histories]),
+        **columns,  # type: ignore[arg-type]
+    )
+
+
+def text_index(ids: IdMap, texts: Sequence[str]) -> IntArray:
+    """(n,) int32 index of each text, -1 where it is not known."""
+    return ids.index(texts) if len(texts) else np.zeros(0, dtype=np.int32)
+
+
+def _and_then(before: Any, kept: Any, after: Any, dtype: type) -> Any:
+    return None if before is None else np.concatenate([before[kept], after.astype(dtype)])

@@ -1,0 +1,212 @@
+"""From requests and histories to answers: ``recommend.py``, then the rules, then words and JSON."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from recsmith.protocols import Embedder, ItemSimilarity
+from recsmith.recommend import TopK
+from recsmith.serving.answers import Answer
+from recsmith.serving.deployment import Deployment
+from recsmith.serving.explain import reasons, sentence
+from recsmith.serving.filters import Filter
+from recsmith.serving.histories import History, queries
+from recsmith.serving.rules import Candidates, Rules, Slot
+from recsmith.serving.schemas import RecommendRequest
+from recsmith.types import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A request with the evidence for it."""
+
+    request: RecommendRequest
+    history: History
+    bought: Sequence[tuple[int, int]] = ()  #: item and Unix seconds of what ``already_bought`` looks at
+    variant: str | None = None
+    propensity: float = 1.0  #: probability of the variant
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lister:
+    """Makes the lists of one bundle under one set of rules."""
+
+    deployment: Deployment
+    rules: Rules
+    now: float
+    _shared: dict[Any, Any] = field(default_factory=dict)
+
+    def answers(self, asked: Sequence[Asked]) -> list[Answer]:
+        """An answer for each request; those that may hold the same items are scored together."""
+        groups: dict[Any, list[int]] = defaultdict(list)
+        limits = [self._limits(one) for one in asked]
+        for row, (key, *_) in enumerate(limits):
+            groups[key].append(row)
+        out: list[Answer | None] = [None] * len(asked)
+        for rows in groups.values():
+            _, include, exclude = limits[rows[0]]
+            for row, answer in zip(
+                rows, self._together([asked[r] for r in rows], include, exclude), strict=True
+            ):
+                out[row] = answer
+        return out  # type: ignore[return-value]
+
+    def obstacles(self, one: Asked, item: int) -> list[str]:
+        """What keeps an item out of a list, in words."""
+        catalogue, found = self.deployment.catalogue, []
+        if item in one.history.items:
+            found.append("The history holds it already.")
+        if item in one.history.hidden:
+            found.append("The user skipped it, or said that he does not like it.")
+        if not catalogue.available[item]:
+            found.append("It is not available.")
+        hidden = self.rules.hidden(catalogue, one.request.context.model_dump())
+        if hidden is not None and item < len(hidden) and hidden[item] and catalogue.available[item]:
+            found.append("A rule leaves it out.")
+        return found
+
+    def standing(self, one: Asked, item: int) -> dict[str, Any]:
+        """Score of an item that the model knows, and its place in the order of all; None without evidence."""
+        pipeline = self.deployment.bundle.pipeline
+        scores = pipeline.model.score(pipeline.weighting.queries(queries([one.history])))[0]
+        score = float(scores[item])
+        if score != score:
+            return {"score": None, "rank": None, "of": len(scores)}
+        return {"score": score, "rank": int((scores > score).sum()) + 1, "of": len(scores)}
+
+    def _limits(self, one: Asked) -> tuple[Any, IntArray | None, IntArray | None]:
+        """A key of what may be in the list, items that alone may be, and items that must not be."""
+        request, catalogue = one.request, self.deployment.catalogue
+        context = one.request.context.model_dump()
+        hidden = self.rules.hidden(catalogue, context)
+        allowed: BoolArray | None = None
+        if request.filters:
+            allowed = catalogue.mask(Filter.parse(request.filters))[: catalogue.n_known]
+        if request.include_items is not None:
+            named = np.zeros(catalogue.n_known, dtype=np.bool_)
+            index = catalogue.index(request.include_items)
+            named[index[(index >= 0) & (index < catalogue.n_known)]] = True
+            allowed = named if allowed is None else allowed & named
+        base = (request.include_seen, id(hidden))
+        if allowed is None:
+            if hidden is None:
+                return base, None, None
+            if id(hidden) not in self._shared:
+                self._shared[id(hidden)] = (np.flatnonzero(hidden), hidden)
+            return base, None, self._shared[id(hidden)][0]
+        include = np.flatnonzero(allowed if hidden is None else allowed & ~hidden)
+        return (*base, include.tobytes()), include, None
+
+    def _together(
+        self, asked: Sequence[Asked], include: IntArray | None, exclude: IntArray | None
+    ) -> list[Answer]:
+        """Answers to requests with the same limits."""
+        catalogue = self.deployment.catalogue
+        lengths = [self.rules.depth(one.request.num_recommendations) for one in asked]
+        outside = [catalogue.index(one.request.exclude_items) for one in asked]
+        outside = [np.union1d(one.history.hidden, items) for one, items in zip(asked, outside, strict=True)]
+        bounds = np.zeros(len(asked) + 1, dtype=np.int64)
+        np.cumsum([len(items) for items in outside], out=bounds[1:])
+        lists = self.deployment.bundle.pipeline.recommend(
+            queries([one.history for one in asked]),
+            max(lengths),
+            filter_seen=not asked[0].request.include_seen,
+            include=include,
+            exclude=exclude,
+            exclude_each=(bounds, np.concatenate(outside).astype(np.int64)) if bounds[-1] else None,
+        )
+        return [
+            self._answer(one, lists, row, length, outside[row])
+            for row, (one, length) in enumerate(zip(asked, lengths, strict=True))
+        ]
+
+    def _answer(self, one: Asked, lists: TopK, row: int, length: int, outside: IntArray) -> Answer:
+        slots = self._slots(one, lists, row, length, outside)
+        shown = self.deployment.shown([slot.item for slot in slots])
+        sources = [self._source(slot) for slot in slots]
+        entries: list[dict[str, Any]] = [
+            {
+                "item_id": item_id,
+                "score": None if slot.score != slot.score else slot.score,
+                "rank": rank,
+                "source": source,
+                "metadata": metadata,
+            }
+            for rank, ((item_id, metadata), slot, source) in enumerate(zip(shown, slots, sources, strict=True), 1)
+        ]
+        if one.request.explain:
+            found = reasons(self.deployment, one.history, [slot.item for slot in slots])
+            for entry, slot, why in zip(entries, slots, found, strict=True):
+                entry["reasons"] = why
+                entry["reason"] = sentence(why, entry["source"])
+                entry["trace"] = {"adjusted": slot.adjusted, "rules": list(slot.rules)}
+        exposed = [
+            {"item_id": e["item_id"], "score": e["score"], "rank": e["rank"], "source": e["source"],
+             "propensity": one.propensity}
+            for e in entries
+        ]  # fmt: skip
+        return Answer(
+            recommendations=orjson.Fragment(orjson.dumps(entries)),
+            explanation=self._explanation(one, sources, lists, row),
+            shown=exposed,
+            model_version=self.deployment.version,
+            variant=one.variant,
+        )
+
+    def _slots(self, one: Asked, lists: TopK, row: int, length: int, outside: IntArray) -> list[Slot]:
+        k = one.request.num_recommendations
+        n = int((lists.items[row, :length] >= 0).sum())
+        items, scores, sources = (a[row, :n] for a in (lists.items, lists.scores, lists.sources))
+        if not self.rules.acts:
+            triples = zip(items[:k].tolist(), scores[:k].tolist(), sources[:k].tolist(), strict=True)
+            return [Slot(item, score, source) for item, score, source in triples]
+        blocked = outside if one.request.include_seen else np.union1d(outside, one.history.items)
+        return self.rules.apply(
+            k,
+            Candidates(items, scores, sources),
+            self.deployment.catalogue,
+            one.request.context.model_dump(),
+            bought=np.asarray(one.bought, dtype=np.int64).reshape(-1, 2),
+            blocked=blocked,
+            similarity=self._similarity(),
+            now=int(self.now),
+        )
+
+    def _source(self, slot: Slot) -> str:
+        return slot.source if isinstance(slot.source, str) else self.deployment.source(slot.source)
+
+    def _similarity(self) -> Callable[[IntArray], FloatArray] | None:
+        """(p, p) likeness of p items, where the model knows it."""
+        model = self.deployment.bundle.pipeline.model
+        if isinstance(model, Embedder):
+            table = model.embed_items()
+
+            def cosines(items: IntArray) -> FloatArray:
+                vectors = np.nan_to_num(table[items])
+                vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+                return np.asarray(vectors @ vectors.T)
+
+            return cosines
+        if isinstance(model, ItemSimilarity):
+            return lambda items: np.nan_to_num(model.similar(items)[:, items])
+        return None
+
+    def _explanation(self, one: Asked, sources: Sequence[str], lists: TopK, row: int) -> str:
+        events = len(one.history.items)
+        model = self.deployment.bundle.model_name
+        if any(source == model for source in sources):
+            words = f"From {events} event{'s' * (events != 1)} of the history, by the model {model!r}."
+        elif events:
+            words = f"The model {model!r} has no evidence in this history; the fallback answers."
+        else:
+            words = "Nothing is known of this user yet; the fallback answers."
+        k = one.request.num_recommendations
+        if len(sources) < k:
+            words += f" {len(sources)} of {k}: no more are left once seen, excluded and filtered items are removed."
+        return words

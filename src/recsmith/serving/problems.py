@@ -1,0 +1,95 @@
+"""Errors over HTTP, as RFC 9457 has them, and how recsmith's own errors become them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from recsmith.errors import BundleError, InputError, RecsmithError, StorageError, UnknownIdError
+from recsmith.serving.batching import OverloadedError
+
+MEDIA_TYPE = "application/problem+json"
+_MOST_ERRORS = 20
+
+
+class HTTPProblem(Exception):  # noqa: N818 - it becomes a response
+    """A response that is an error."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, headers
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    instance: str | None = None,
+    errors: Sequence[Mapping[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The response."""
+    values: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if instance is not None:
+        values["instance"] = instance
+    if errors is not None:
+        values["errors"] = list(errors)
+    body = orjson.dumps(values, default=str, option=orjson.OPT_NON_STR_KEYS)
+    return Response(body, status, dict(headers or {}), MEDIA_TYPE)
+
+
+def of_error(error: Exception, instance: str | None = None) -> Response:
+    """What an error of recsmith means to the sender."""
+    if isinstance(error, HTTPProblem):
+        return problem(error.status, error.detail, instance=instance, headers=error.headers)
+    if isinstance(error, OverloadedError):
+        return problem(503, str(error), instance=instance, headers={"Retry-After": "1"})
+    if isinstance(error, StorageError):
+        return problem(503, str(error), instance=instance, headers={"Retry-After": "5"})
+    if isinstance(error, UnknownIdError):
+        return problem(404, str(error), instance=instance)
+    if isinstance(error, BundleError):
+        return problem(409, str(error), instance=instance)
+    if isinstance(error, InputError):
+        return problem(422, str(error), instance=instance)
+    if isinstance(error, RecsmithError):
+        return problem(500, str(error), instance=instance)
+    return problem(500, "The service failed; its log says how, under this request's id.", instance=instance)
+
+
+def of_validation(found: Sequence[Mapping[str, Any]], instance: str | None = None) -> Response:
+    """A body or a parameter that is not what it should be: where, what was wanted, what was found."""
+    errors = [
+        {"where": ".".join(map(str, e["loc"])), "wanted": e["msg"], "got": _short(e.get("input"))}
+        for e in found[:_MOST_ERRORS]
+    ]
+    first = errors[0]
+    detail = f"{first['where'] or 'the body'}: {first['wanted']}. Got {first['got']}."
+    return problem(422, detail, instance=instance, errors=errors)
+
+
+def of_body(error: ValidationError, instance: str | None = None) -> Response:
+    """A body that a model refused."""
+    return of_validation(error.errors(include_url=False, include_context=False), instance)
+
+
+def path_of(request: Request) -> str:
+    """The path without the query, for ``instance``."""
+    return request.url.path
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    text = text if len(text) <= 80 else f"{text[:77]}..."
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,128 @@
+"""What an administrator does: bundles, experiments, rules, keys, and what was put aside."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import TypeAdapter
+
+from recsmith.serving.deployment import Experiment, listed
+from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, runtime
+from recsmith.serving.schemas import KeyIn, Name, RulesIn
+
+router = APIRouter(prefix="/admin", responses=PROBLEMS)
+
+
+@router.get("/bundles")
+async def bundles(request: Request) -> Response:
+    """Which bundles there are, and which answer."""
+    parts = runtime(request)
+    active = parts.service.active
+    return json(
+        {
+            "active": active.main.version,
+            "experiment": None if active.experiment is None else active.experiment.model_dump(mode="json"),
+            "loaded": [d.version for d in active.deployments()],
+            "bundles": await in_thread(listed, parts.settings.bundles),
+        }
+    )
+
+
+@router.post("/bundles/{name}/activate")
+async def activate(request: Request, name: Name) -> Response:
+    """Load a bundle, check it and answer from it, in every worker; the old one serves until then."""
+    deployment = await in_thread(runtime(request).service.activate, name)
+    return json({"status": "active", "model_version": deployment.version})
+
+
+@router.post("/rollback")
+async def roll_back(request: Request) -> Response:
+    """Answer from the bundle that was active before."""
+    deployment = await in_thread(runtime(request).service.roll_back)
+    return json({"status": "active", "model_version": deployment.version})
+
+
+@router.put("/experiment", openapi_extra=body_of(Experiment))
+async def start_experiment(request: Request) -> Response:
+    """Answer from several bundles, a user always from the same one; shadows are logged and not shown."""
+    experiment = await checked(request, TypeAdapter(Experiment))
+    await in_thread(runtime(request).service.start_experiment, experiment)
+    return json({"status": "running", "experiment": experiment.model_dump(mode="json")})
+
+
+@router.delete("/experiment")
+async def stop_experiment(request: Request) -> Response:
+    """Switch the experiment off: all are answered from the active bundle."""
+    await in_thread(runtime(request).service.start_experiment, None)
+    return json({"status": "off"})
+
+
+@router.get("/rules")
+async def rules(request: Request) -> Response:
+    """The rules that are followed."""
+    service = runtime(request).service
+    await in_thread(service.refresh)
+    return json({"version": service.rules.version, "rules": service.rules.model_dump(mode="json")})
+
+
+@router.put("/rules", openapi_extra=body_of(RulesIn))
+async def set_rules(request: Request) -> Response:
+    """Follow new rules, in every worker, from the next answer on."""
+    given = await checked(request, TypeAdapter(RulesIn))
+    rules = await in_thread(runtime(request).service.set_rules, given.text)
+    return json({"status": "active", "version": rules.version})
+
+
+@router.post("/rules/dry-run", openapi_extra=body_of(RulesIn))
+async def dry_run(request: Request, requests: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+    """What new rules would change in the lists of the users who were answered last; nothing is changed."""
+    given = await checked(request, TypeAdapter(RulesIn))
+    return json(await in_thread(runtime(request).service.dry_run, given.text, requests))
+
+
+@router.get("/keys")
+async def keys(request: Request) -> Response:
+    """The API keys; their secrets are not known."""
+    found = await in_thread(runtime(request).store.keys)
+    return json(
+        {
+            "keys": [
+                {"id": k.id, "name": k.name, "role": k.role, "created": k.created, "revoked": k.revoked}
+                for k in found
+            ]
+        }
+    )
+
+
+@router.post("/keys", openapi_extra=body_of(KeyIn))
+async def add_key(request: Request) -> Response:
+    """Make a key. Its secret is in this answer and nowhere else."""
+    parts = runtime(request)
+    given = await checked(request, TypeAdapter(KeyIn))
+    secret = await in_thread(parts.store.add_key, given.name, given.role)
+    await in_thread(parts.keys.reload)
+    return json({"name": given.name, "role": given.role, "secret": secret}, 201)
+
+
+@router.delete("/keys/{key_id}")
+async def revoke_key(request: Request, key_id: int) -> Response:
+    """Make a key invalid, in every worker."""
+    parts = runtime(request)
+    await in_thread(parts.store.revoke_key, key_id)
+    await in_thread(parts.keys.reload)
+    return json({"status": "revoked", "id": key_id})
+
+
+@router.get("/quarantine")
+async def quarantine(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+    """Events that were put aside, the latest first, with the reasons."""
+    found: list[Any] = await in_thread(runtime(request).store.quarantined, limit)
+    return json(
+        {
+            "events": [
+                {"seq": q.seq, "reason": q.reason, "event": q.payload, "timestamp": q.timestamp}
+                for q in found
+            ]
+        }
+    )

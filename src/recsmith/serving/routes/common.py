@@ -1,0 +1,62 @@
+"""What routes share: the parts of the worker, bodies that are checked at once, and JSON."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request, Response
+from pydantic import BaseModel, TypeAdapter
+from starlette.concurrency import run_in_threadpool
+
+from recsmith.serving.runtime import Runtime
+
+M = TypeVar("M", bound=BaseModel)
+in_thread = run_in_threadpool
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": meaning,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, meaning in {
+        400: "Not JSON",
+        401: "No valid key",
+        403: "A key of a lesser role",
+        404: "Not known",
+        409: "A bundle that cannot be used",
+        413: "Too long",
+        422: "Not what is wanted",
+        429: "Too many requests",
+        503: "Try again soon",
+    }.items()
+}
+
+
+def runtime(request: Request) -> Runtime:
+    """The parts of this worker."""
+    parts: Runtime = request.app.state.runtime
+    return parts
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The documentation of a body that the route checks itself."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+async def checked(request: Request, adapter: TypeAdapter[M]) -> M:
+    """The body; ``ValidationError`` becomes a problem."""
+    return adapter.validate_json(await request.body())
+
+
+def json(value: Any, status: int = 200) -> Response:
+    """A response of JSON."""
+    text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    return Response(text, status, media_type="application/json")
+
+
+def raw(body: bytes) -> Response:
+    """A response of JSON that is there already."""
+    return Response(body, media_type="application/json")

@@ -1,0 +1,151 @@
+"""Lists, similar items, and why an item is or is not in a list."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import TypeAdapter
+
+from recsmith.errors import ParameterError
+from recsmith.serving.explain import reasons, sentence
+from recsmith.serving.problems import of_error
+from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, raw, runtime
+from recsmith.serving.schemas import Id, Recommendations, RecommendBatch, RecommendRequest, Similar, WhyNot
+from recsmith.serving.service import Service, Told
+
+router = APIRouter(responses=PROBLEMS)
+_ONE: TypeAdapter[RecommendRequest] = TypeAdapter(RecommendRequest)
+_MANY: TypeAdapter[RecommendBatch] = TypeAdapter(RecommendBatch)
+
+
+@router.post("/recommend", response_model=Recommendations, openapi_extra=body_of(RecommendRequest))
+async def recommend(request: Request) -> Response:
+    """A list for a user, or for the items of an anonymous session. Nobody gets an empty one while items are left."""
+    parts = runtime(request)
+    asked = await checked(request, _ONE)
+    too_long = _too_long(asked, parts.settings.list_length)
+    return too_long or raw(await parts.recommend(asked))
+
+
+@router.post("/recommend/batch", openapi_extra=body_of(RecommendBatch))
+async def recommend_batch(request: Request) -> Response:
+    """Lists for several requests; where one is at fault its place holds the problem."""
+    parts = runtime(request)
+    batch = await checked(request, _MANY)
+    told = await asyncio.gather(*map(parts.answers.submit, batch.requests), return_exceptions=True)
+    out = []
+    for asked, one in zip(batch.requests, told, strict=True):
+        body = parts.finish(asked, one) if isinstance(one, Told) else _failed(one)
+        out.append(orjson.Fragment(body))
+    return json({"answers": out})
+
+
+@router.get("/users/{user_id:path}/recommendations", response_model=Recommendations)
+async def recommendations(
+    request: Request,
+    user_id: Id,
+    num_recommendations: Annotated[int, Query(ge=1, le=1000)] = 10,
+    explain: bool = False,
+) -> Response:
+    """The list that ``POST /recommend`` would give. It changes nothing that a later answer depends on."""
+    parts = runtime(request)
+    asked = RecommendRequest(user_id=user_id, num_recommendations=num_recommendations, explain=explain)
+    too_long = _too_long(asked, parts.settings.list_length)
+    return too_long or raw(await parts.recommend(asked))
+
+
+@router.get("/similar/{item_id:path}", response_model=Similar)
+async def similar(
+    request: Request, item_id: Id, num_similar: Annotated[int, Query(ge=1, le=1000)] = 10
+) -> Response:
+    """Items that are like one, by the active model."""
+    return json(await in_thread(_similar, runtime(request).service, item_id, num_similar))
+
+
+@router.post("/explain", openapi_extra=body_of(WhyNot))
+async def why_not(request: Request) -> Response:
+    """Why an item is in a user's list, or why it is not: seen, hidden by a rule, or behind others by how much."""
+    asked = await checked(request, TypeAdapter(WhyNot))
+    return json(await in_thread(_why, runtime(request).service, asked))
+
+
+def _failed(error: BaseException) -> bytes:
+    """The problem in place of an answer; what is no error of a request goes on."""
+    if not isinstance(error, Exception):
+        raise error
+    return bytes(of_error(error).body)
+
+
+def _too_long(asked: RecommendRequest, most: int) -> Response | None:
+    if asked.num_recommendations <= most:
+        return None
+    return of_error(
+        ParameterError.of("recommend", "num_recommendations", f"at most {most}", asked.num_recommendations)
+    )
+
+
+def _similar(service: Service, item_id: str, k: int) -> dict[str, Any]:
+    deployment = service.active.main
+    index = deployment.require_item(item_id)
+    known = deployment.bundle.data.n_items
+    entries = []
+    if index < known:
+        frame = deployment.bundle.similar([item_id], k)
+        found = deployment.catalogue.index(frame["similar_id"].cast(str).to_list())
+        entries = [
+            {
+                "item_id": raw_id,
+                "similarity": value,
+                "metadata": deployment.metadata(item),
+            }
+            for raw_id, value, item in zip(
+                deployment.catalogue.raw(found), frame["similarity"].to_list(), found.tolist(), strict=True
+            )
+        ]
+    return {"item_id": item_id, "similar_items": entries, "model_version": deployment.version}
+
+
+def _why(service: Service, asked: WhyNot) -> dict[str, Any]:
+    """The place of an item in the order of all, and what stands in its way."""
+    request = RecommendRequest(
+        user_id=asked.user_id,
+        num_recommendations=asked.num_recommendations,
+        context=asked.context,
+        explain=True,
+    )
+    lister, one = service.asked(request)
+    deployment = lister.deployment
+    item = deployment.require_item(asked.item_id)
+    (answer,) = lister.answers([one])
+    listed = [entry["item_id"] for entry in answer.shown]
+    out: dict[str, Any] = {
+        "user_id": asked.user_id,
+        "item_id": asked.item_id,
+        "model_version": deployment.version,
+    }
+    why = reasons(deployment, one.history, [item])[0]
+    out["reasons"] = why
+    raw_id = deployment.ids([item])[0]
+    if raw_id in listed:
+        rank = listed.index(raw_id) + 1
+        source = answer.shown[rank - 1]["source"]
+        return out | {"listed": True, "rank": rank, "why": sentence(why, source)}
+    obstacles = lister.obstacles(one, item)
+    out |= {"listed": False, "obstacles": obstacles}
+    if item < deployment.bundle.data.n_items:
+        standing = lister.standing(one, item)
+        last = answer.shown[-1]["score"] if answer.shown else None
+        out |= {"standing": standing, "score_of_last": last}
+        if not obstacles:
+            place = standing["rank"]
+            text = (
+                "the model has no evidence for it"
+                if place is None
+                else f"it is number {place} in the order of scores"
+            )
+            out["why"] = f"Not in the first {asked.num_recommendations}: {text}."
+    out.setdefault("why", " ".join(obstacles) or "The model does not know this item; a rule can place it.")
+    return out

@@ -1,0 +1,427 @@
+"""The service without HTTP: what it knows, how it stays up to date, and how it answers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from recsmith.errors import ParameterError, RecsmithError, StorageError
+from recsmith.serving.answers import Answer, Kept
+from recsmith.serving.deployment import Active, Deployment, Experiment, Upserts, located, version_of
+from recsmith.serving.events import NewEvent
+from recsmith.serving.histories import Histories, History, Seen, text_index
+from recsmith.serving.lists import Asked, Lister
+from recsmith.serving.rules import Rules
+from recsmith.serving.schemas import RecommendRequest
+from recsmith.serving.settings import Settings
+from recsmith.serving.shared import Shared
+from recsmith.serving.store import Store
+
+log = logging.getLogger("recsmith.serving")
+ACTIVE, RULES = "active", "rules"  # names of what the store keeps of the service
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """An answer, and those that shadows would have given."""
+
+    answer: Answer
+    shadows: Sequence[Answer] = ()
+    cached: bool = False
+
+
+class Service:
+    """Answers from an active bundle, the store's events and the rules.
+
+    One thread at a time answers; what an administrator changes is put in place as a whole between two answers.
+    """
+
+    def __init__(self, store: Store, settings: Settings, bundle: Path, shared: Shared | None = None) -> None:
+        """``bundle`` answers, unless the store says that an administrator activated another one since it was served.
+
+        Raises
+        ------
+        BundleError
+            The bundle is damaged.
+        StorageError
+            The store cannot be reached.
+        """
+        self.store, self.settings, self.shared = store, settings, shared
+        self.degraded: str | None = None  #: why answers may be behind; None while all is well
+        self._mark = store.mark()
+        self._histories = Histories(store, settings.users_in_memory, settings.history_length)
+        self._kept = Kept(settings.answers_in_memory, settings.answers_seconds)
+        self._items_version = self._mark
+        self._upserts = {i.item_id: (dict(i.metadata), i.available) for i in store.items()}
+        self._one_at_a_time, self._swap = threading.RLock(), threading.Lock()
+        self.bundle = bundle
+        told = store.settings()
+        self.rules = self._read_rules(told)
+        self.active = self._start(told)
+        self.on_keys: Callable[[], None] = lambda: None  #: called when keys were made or revoked
+
+    # --- asking ---------------------------------------------------------------------------------------------
+
+    def answer(self, requests: Sequence[RecommendRequest]) -> list[Told | Exception]:
+        """A list for each request, or what is wrong with it."""
+        with self._one_at_a_time:
+            return self._answer(requests)
+
+    def _answer(self, requests: Sequence[RecommendRequest]) -> list[Told | Exception]:
+        self.refresh()
+        active, rules, now = self.active, self.rules, time.time()
+        seen = self._seen([r.user_id for r in requests])
+        out: list[Told | Exception | None] = [None] * len(requests)
+        groups: dict[str, list[int]] = defaultdict(list)
+        chosen = [active.choose(r.user_id) for r in requests]
+        for row, (deployment, _) in enumerate(chosen):
+            groups[deployment.version].append(row)
+        for rows in groups.values():
+            deployment = chosen[rows[0]][0]
+            keys = {r: self._key(requests[r], seen[r], deployment, rules, chosen[r][1]) for r in rows}
+            found = self._found([key for key in keys.values() if key is not None])
+            missing = [r for r in rows if keys[r] is None or keys[r] not in found]
+            wanted = [(requests[r], seen[r], chosen[r][1]) for r in missing]
+            made = dict(zip(missing, self._made(deployment, rules, now, wanted, active), strict=True))
+            for r in rows:
+                answer = made[r] if r in made else found[keys[r]]
+                out[r] = answer if isinstance(answer, Exception) else Told(answer, cached=r not in made)
+            self._keep({keys[r]: answer for r, answer in made.items() if isinstance(answer, Answer)})
+        told: list[Told | Exception] = out  # type: ignore[assignment]
+        return self._shadowed(told, requests, seen, active, rules, now) if active.shadows() else told
+
+    def history(self, user: str, deployment: Deployment | None = None) -> tuple[History, Seen]:
+        """What is known of a user, in the index space of a bundle, and his events in the store."""
+        with self._one_at_a_time:
+            self.refresh()
+            deployment = deployment or self.active.choose(user)[0]
+            (seen,) = self._seen([user])
+            return self._read(deployment, [user], [seen])[0], seen
+
+    def asked(self, request: RecommendRequest) -> tuple[Lister, Asked]:
+        """What a list for a request is made with; for explanations."""
+        with self._one_at_a_time:
+            self.refresh()
+            deployment, variant = self.active.choose(request.user_id)
+            (seen,) = self._seen([request.user_id])
+            (one,) = self._asked(deployment, [(request, seen, variant)], self.active)
+            return Lister(deployment, self.rules, time.time()), one
+
+    def _seen(self, users: Sequence[str | None]) -> list[Seen]:
+        nobody = Seen()
+        known = [user for user in users if user is not None]
+        try:
+            found = dict(zip(known, self._histories.get(known), strict=True)) if known else {}
+        except StorageError as error:
+            self._fall_behind(error)
+            found = {}
+        return [nobody if user is None else found.get(user, nobody) for user in users]
+
+    def _read(
+        self, deployment: Deployment, users: Sequence[str | None], seen: Sequence[Seen]
+    ) -> list[History]:
+        index = text_index(deployment.bundle.data.users, [user or "" for user in users])
+        return deployment.reader.read(index, seen, deployment.version)
+
+    def _asked(
+        self,
+        deployment: Deployment,
+        wanted: Sequence[tuple[RecommendRequest, Seen, str | None]],
+        active: Active,
+    ) -> list[Asked]:
+        histories = self._read(deployment, [r.user_id for r, _, _ in wanted], [s for _, s, _ in wanted])
+        out = []
+        for (request, seen, variant), history in zip(wanted, histories, strict=True):
+            if request.context.recent_items:
+                history = deployment.reader.session(history, request.context.recent_items)
+            bought = self._bought(deployment, seen, history)
+            propensity = 1.0
+            if variant is not None and active.experiment is not None and request.user_id is not None:
+                propensity = active.experiment.assign(request.user_id)[1]
+            out.append(Asked(request, history, bought, variant, propensity))
+        return out
+
+    def _bought(self, deployment: Deployment, seen: Seen, history: History) -> list[tuple[int, int]]:
+        """Item and time of the events that the rule ``already_bought`` looks at."""
+        types = self.rules.bought_events
+        events = [e for e in seen.events if e.event_type in types]
+        if not events:
+            return []
+        index = deployment.catalogue.index([e.item_id for e in events])
+        return [(int(i), e.timestamp) for i, e in zip(index, events, strict=True) if i >= 0]
+
+    def _made(
+        self,
+        deployment: Deployment,
+        rules: Rules,
+        now: float,
+        wanted: Sequence[tuple[RecommendRequest, Seen, str | None]],
+        active: Active,
+    ) -> list[Answer | Exception]:
+        """New answers; where one request is at fault the others are made without it."""
+        if not wanted:
+            return []
+        try:
+            return list(Lister(deployment, rules, now).answers(self._asked(deployment, wanted, active)))
+        except RecsmithError as error:
+            if len(wanted) == 1:
+                return [error]
+        return [self._made(deployment, rules, now, [one], active)[0] for one in wanted]
+
+    def _key(
+        self, request: RecommendRequest, seen: Seen, deployment: Deployment, rules: Rules, variant: str | None
+    ) -> Hashable | None:
+        """What an answer depends on; None: it is made anew each time."""
+        if request.explain or not self.settings.answers_in_memory:
+            return None
+        return (
+            request.user_id, seen.version, seen.erased, deployment.version, deployment.items_version, rules.version,
+            variant, request.num_recommendations, tuple(request.exclude_items), request.include_seen,
+            None if request.include_items is None else tuple(request.include_items),
+            None if request.filters is None else orjson.dumps(request.filters),
+            orjson.dumps(request.context.model_dump()),
+        )  # fmt: skip
+
+    def _found(self, keys: Sequence[Hashable]) -> dict[Hashable, Answer]:
+        """Answers that were kept, here or by another worker."""
+        found = {key: answer for key in keys if (answer := self._kept.get(key)) is not None}
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        if missing and self.shared is not None:
+            for key, answer in zip(missing, self.shared.get(missing), strict=True):
+                if answer is not None:
+                    found[key] = answer
+                    self._kept.put(key, answer)
+        return found
+
+    def _keep(self, answers: dict[Hashable, Answer]) -> None:
+        answers.pop(None, None)
+        for key, answer in answers.items():
+            self._kept.put(key, answer)
+        if answers and self.shared is not None:
+            self.shared.put(answers, self.settings.answers_seconds)
+
+    def _shadowed(
+        self,
+        told: Sequence[Told | Exception],
+        requests: Sequence[RecommendRequest],
+        seen: Sequence[Seen],
+        active: Active,
+        rules: Rules,
+        now: float,
+    ) -> list[Told | Exception]:
+        """The same with what the shadows would have answered."""
+        out = list(told)
+        for name, deployment in active.shadows():
+            wanted = [(r, s, name) for r, s in zip(requests, seen, strict=True)]
+            made = self._made(deployment, rules, now, wanted, replace(active, experiment=None))
+            for row, answer in enumerate(made):
+                one = out[row]
+                if isinstance(one, Told) and isinstance(answer, Answer):
+                    out[row] = replace(one, shadows=(*one.shadows, answer))
+        return out
+
+    # --- staying up to date ---------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Take in what was committed since the last call; where the store is out of reach, go on with what is known."""
+        with self._one_at_a_time:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        try:
+            changes = self.store.changes(self._mark)
+        except StorageError as error:
+            self._fall_behind(error)
+            return
+        if self.degraded is not None:
+            log.info("the store is back")
+            self.degraded = None
+            self._histories.forget()
+        if changes.mark == self._mark:
+            return
+        kinds: dict[str, list[str]] = defaultdict(list)
+        for change in changes.rows:
+            kinds[change.kind].append(change.key)
+        try:
+            self._take_in(kinds, changes.mark, everything=changes.lost)
+        except StorageError as error:
+            self._fall_behind(error)  # the mark stays: it is tried again
+            return
+        self._mark = changes.mark
+
+    def _take_in(self, kinds: Mapping[str, Sequence[str]], mark: int, *, everything: bool) -> None:
+        if everything or kinds["erased"]:
+            self._histories.reload_erased()
+        self._histories.forget(None if everything else [*kinds["user"], *kinds["erased"]])
+        if everything or kinds["item"]:
+            changed = self.store.items(None if everything else kinds["item"])
+            self._take_items({i.item_id: (dict(i.metadata), i.available) for i in changed}, mark)
+        if everything or kinds["key"]:
+            self.on_keys()
+        if everything or kinds["setting"]:
+            told = self.store.settings()
+            self.rules = self._read_rules(told)
+            self._follow(told)
+
+    def _fall_behind(self, error: StorageError) -> None:
+        if self.degraded is None:
+            log.error("the store is out of reach; answers go on without new events: %s", error)
+        self.degraded = str(error)
+
+    def _take_items(self, changed: Upserts, mark: int) -> None:
+        """Put changed items into every bundle in use."""
+        with self._swap:
+            self._upserts.update(changed)
+            self._items_version = mark
+            active = self.active
+            new = {d.version: d.with_items(changed, self._items_version) for d in active.deployments()}
+            self.active = replace(
+                active,
+                main=new[active.main.version],
+                others={name: new[d.version] for name, d in active.others.items()},
+            )
+
+    # --- bundles, experiments and rules ---------------------------------------------------------------------
+
+    def activate(self, name: str) -> Deployment:
+        """Load a bundle, answer from it, and tell the other workers. The old one serves until then.
+
+        Raises
+        ------
+        BundleError
+            The bundle cannot be used; nothing has changed.
+        """
+        deployment = self._load(located(self.settings.bundles, name))
+        self._remember(deployment.path, previous=self.active.main.path)
+        self._put(Active(deployment))
+        return deployment
+
+    def roll_back(self) -> Deployment:
+        """Go back to the bundle that was active before.
+
+        Raises
+        ------
+        ParameterError
+            There was none.
+        """
+        told = self.store.settings().get(ACTIVE) or {}
+        if not told.get("previous"):
+            raise ParameterError("There is no earlier bundle to go back to. Activate one by its name.")
+        deployment = self._load(Path(told["previous"]))
+        self._remember(deployment.path, previous=self.active.main.path)
+        self._put(Active(deployment))
+        return deployment
+
+    def start_experiment(self, experiment: Experiment | None) -> None:
+        """Answer from several bundles, or, with None, from the active one again.
+
+        Raises
+        ------
+        BundleError, ParameterError
+            A bundle cannot be used, or no variant is shown; nothing has changed.
+        """
+        active = self._experiment(self.active.main, experiment)
+        told = self.store.settings().get(ACTIVE) or {}
+        value = None if experiment is None else experiment.model_dump(mode="json")
+        self.store.set_setting(ACTIVE, {**self._told(self.active.main.path), **told, "experiment": value})
+        self._put(active)
+
+    def set_rules(self, text: str) -> Rules:
+        """Follow new rules from the next answer on.
+
+        Raises
+        ------
+        DataError, ParameterError
+            The text is no set of rules; nothing has changed.
+        """
+        rules = Rules.read(text, "the rules")
+        self.store.set_setting(RULES, text)
+        self.rules = rules
+        return rules
+
+    def record(self, events: Sequence[NewEvent]) -> list[bool]:
+        """Store events; see ``Store.add_events``."""
+        return self.store.add_events(events)
+
+    def _load(self, path: Path) -> Deployment:
+        for deployment in self.active.deployments() if hasattr(self, "active") else ():
+            if deployment.path == path and deployment.version == version_of(path):
+                return deployment
+        return Deployment.load(path, dict(self._upserts), self._items_version, self.settings.signals)
+
+    def _put(self, active: Active) -> None:
+        """Answer from these bundles, with the items that changed while they were loaded."""
+        with self._swap:
+            late = {
+                d.version: d.with_items(self._upserts, self._items_version)
+                for d in active.deployments()
+                if d.items_version < self._items_version
+            }
+            others = {name: late.get(d.version, d) for name, d in active.others.items()}
+            self.active = replace(active, main=late.get(active.main.version, active.main), others=others)
+
+    def _told(self, path: Path) -> dict[str, Any]:
+        return {"path": str(path), "version": version_of(path), "command": version_of(self.bundle)}
+
+    def _remember(self, path: Path, previous: Path) -> None:
+        self.store.set_setting(ACTIVE, {**self._told(path), "previous": str(previous), "experiment": None})
+
+    def _start(self, told: Mapping[str, Any]) -> Active:
+        """The bundle of the command line, or what was activated since it was first served."""
+        wanted = told.get(ACTIVE) or {}
+        if wanted.get("command") == version_of(self.bundle):
+            try:
+                main = self._load(Path(wanted["path"]))
+                experiment = wanted.get("experiment")
+                return self._experiment(main, None if experiment is None else Experiment(**experiment))
+            except (RecsmithError, OSError) as error:
+                log.error("what was active cannot be loaded, so %s answers: %s", self.bundle, error)
+        return Active(self._load(self.bundle))
+
+    def _experiment(self, main: Deployment, experiment: Experiment | None) -> Active:
+        if experiment is None:
+            return Active(main)
+        if not any(v.share > 0 and not v.shadow for v in experiment.variants.values()):
+            raise ParameterError(
+                f"The experiment {experiment.name!r} has no variant with a share that is shown."
+            )
+        others = {
+            v.bundle: main if v.bundle == main.name else self._load(located(self.settings.bundles, v.bundle))
+            for v in experiment.variants.values()
+        }
+        return Active(main, experiment, others)
+
+    def _follow(self, told: Mapping[str, Any]) -> None:
+        """Load what another worker activated, beside the answers; the old bundle serves until it is there."""
+        wanted = told.get(ACTIVE)
+        if wanted is None:
+            return
+        experiment = wanted.get("experiment")
+        mine = self.active.experiment
+        same = (None if mine is None else mine.model_dump(mode="json")) == experiment
+        if same and wanted["version"] == self.active.main.version:
+            return
+
+        def load() -> None:
+            try:
+                main = self._load(Path(wanted["path"]))
+                self._put(self._experiment(main, None if experiment is None else Experiment(**experiment)))
+            except (RecsmithError, OSError) as error:
+                log.error("%s was activated and cannot be loaded here: %s", wanted["path"], error)
+
+        threading.Thread(target=load, name="recsmith-load", daemon=True).start()
+
+    def _read_rules(self, told: Mapping[str, Any]) -> Rules:
+        if isinstance(text := told.get(RULES), str):
+            return Rules.read(text, "the rules")
+        if self.settings.rules is not None:
+            return Rules.read(self.settings.rules.read_text(encoding="utf-8"), str(self.settings.rules))
+        return Rules()

@@ -1,0 +1,123 @@
+"""What the service is told: by its command line, a YAML file, and variables of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from recsmith.config import Config
+from recsmith.errors import DataError, ParameterError
+
+PREFIX = "RECSMITH_"
+_LONGEST_LIST = 1000
+
+
+class Signal(Config):
+    """What an event of a type says of its user."""
+
+    weight: float = Field(default=1.0, ge=0)
+    """Confidence of the event in the history, >= 0; with 0 it is no part of it."""
+    rating: float = Field(default=1.0, ge=0, le=1)
+    """Place on the rating scale, 0 (lowest) to 1 (highest), where the event has no value; below 0.5 it is a dislike."""
+    hides: bool = True
+    """Whether the item is not recommended again."""
+
+
+SIGNALS: Mapping[str, Signal] = {
+    "view": Signal(weight=0.3, rating=0.7),
+    "click": Signal(weight=0.5, rating=0.75),
+    "like": Signal(),
+    "purchase": Signal(),
+    "rating": Signal(),
+    "skip": Signal(weight=0, rating=0.4),
+    "dislike": Signal(weight=0, rating=0),
+}
+
+
+class Settings(Config):
+    """Parameters of the service; each has a variable, ``RECSMITH_STORE_URL`` for ``store_url``."""
+
+    store_url: str = "sqlite:///recsmith.db"
+    """Database of events: ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/NAME``."""
+    redis_url: str | None = None
+    """Redis for answers that workers share and for the rate limit; None: each worker by itself."""
+    bundles: Path | None = None
+    """Folder whose subfolders are bundles that an administrator may load."""
+    rules: Path | None = None
+    """YAML file of rules to start with; rules that were set over HTTP win."""
+    auth: Literal["keys", "off"] = "keys"
+    """keys: every route but health, page and documentation wants an API key."""
+    rate_per_minute: int = Field(default=600_000, ge=1)
+    """Requests of a key, or of an address without one, in a minute, >= 1."""
+    body_bytes: int = Field(default=1 << 20, ge=1024)
+    """Longest body of a request, >= 1024."""
+    list_length: int = Field(default=200, ge=1, le=_LONGEST_LIST)
+    """Most items of an answer, 1 to 1000."""
+    history_length: int = Field(default=1000, ge=1)
+    """Newest events of a user that are read, >= 1."""
+    users_in_memory: int = Field(default=100_000, ge=1)
+    """Users whose events a worker keeps, the latest, >= 1."""
+    answers_in_memory: int = Field(default=20_000, ge=0)
+    """Answers that a worker keeps, >= 0."""
+    answers_seconds: int = Field(default=300, ge=1)
+    """Age at which a kept answer is made anew, >= 1."""
+    waiting: int = Field(default=2000, ge=1)
+    """Requests that may wait for an answer; more are refused with 503, >= 1."""
+    together: int = Field(default=64, ge=1)
+    """Requests answered in one go, >= 1."""
+    threads: int = Field(default=1, ge=1)
+    """Threads that score a batch, >= 1."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of other sites whose pages may ask; none by default."""
+    signals: dict[str, Signal] = Field(default_factory=lambda: dict(SIGNALS))
+    """What each type of event says; other types are stored and say nothing."""
+    request_log: Literal["all", "errors", "none"] = "errors"
+    """Which requests leave a line in the log: all, those refused or failed, or none; what is counted are all."""
+    trace_endpoint: str | None = None
+    """OTLP over HTTP for OpenTelemetry traces (extra ``trace``); None: none are made."""
+
+    @classmethod
+    def load(
+        cls, file: Path | None = None, environment: Mapping[str, str] | None = None, **given: Any
+    ) -> Settings:
+        """Settings of a YAML ``file``, over these the environment's, over these those ``given`` that are not None.
+
+        Raises
+        ------
+        DataError
+            A file that is no YAML mapping.
+        ParameterError
+            An unknown name or a value out of range.
+        """
+        values = {} if file is None else _mapping(file)
+        environment = os.environ if environment is None else environment
+        for name in cls.model_fields:
+            if (text := environment.get(PREFIX + name.upper())) is not None:
+                values[name] = _parsed(name, text)
+        values |= {name: value for name, value in given.items() if value is not None}
+        return cls.make("the service", **values)
+
+
+def _parsed(name: str, text: str) -> Any:
+    """A variable's value: text, or what YAML makes of it where a setting is no text."""
+    if Settings.model_fields[name].annotation in (str, str | None, Path | None):
+        return text or None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ParameterError.of("the environment", PREFIX + name.upper(), "YAML", text) from None
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise DataError(f"{file}: wanted settings, a line 'name: value' each. Got {type(values).__name__}.")
+    return values
