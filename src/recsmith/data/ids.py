@@ -144,7 +144,7 @@ class IdMap:
     def _spelling(self, place: int) -> bytes:
         """The bytes of the text id at a place of the sorted ones; all are laid side by side at the first call."""
         if self._spelled is None:
-            ends = np.zeros(len(self) + 1, dtype=np.int64)
+            ends: IntArray = np.zeros(len(self) + 1, dtype=np.int64)
             np.cumsum(self._sorted.str.len_bytes().to_numpy(), out=ends[1:])
             self._spelled = "".join(self._sorted.to_list()).encode(), ends
         letters, ends = self._spelled

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from recsmith.protocols import Embedder, ItemSimilarity
 from recsmith.recommend import TopK
 from recsmith.serving.answers import Answer
 from recsmith.serving.deployment import Deployment
+from recsmith.serving.dry_run import LoggedRequest
 from recsmith.serving.explain import reasons, sentence
 from recsmith.serving.filters import Filter
 from recsmith.serving.histories import History, queries
-from recsmith.serving.rules import Candidates, Rules, Slot
+from recsmith.serving.rerank import RULE, Candidates, Similarity, Slot
+from recsmith.serving.rules import Rules
 from recsmith.serving.schemas import RecommendRequest
 from recsmith.types import BoolArray, FloatArray, IntArray
 
@@ -28,12 +31,17 @@ class Asked:
 
     request: RecommendRequest
     history: History
-    bought: Sequence[tuple[int, int]] = ()  #: item and Unix seconds of what ``already_bought`` looks at
+    bought: IntArray | None = None  #: (b,) items that ``already_bought`` hides
     variant: str | None = None
     propensity: float = 1.0  #: probability of the variant
 
+    @property
+    def context(self) -> dict[str, Any]:
+        """What rules may look at."""
+        return self.request.context.model_dump()
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, eq=False)
 class Lister:
     """Makes the lists of one bundle under one set of rules."""
 
@@ -64,11 +72,11 @@ class Lister:
             found.append("The history holds it already.")
         if item in one.history.hidden:
             found.append("The user skipped it, or said that he does not like it.")
-        if not catalogue.available[item]:
-            found.append("It is not available.")
-        hidden = self.rules.hidden(catalogue, one.request.context.model_dump())
-        if hidden is not None and item < len(hidden) and hidden[item] and catalogue.available[item]:
-            found.append("A rule leaves it out.")
+        if one.bought is not None and item in one.bought:
+            found.append("It was bought, and a rule hides what was.")
+        for name, hidden in self.rules.hiding(catalogue, one.context):
+            if hidden[item]:
+                found.append(f"The rule {name!r} leaves it out.")
         return found
 
     def standing(self, one: Asked, item: int) -> dict[str, Any]:
@@ -80,19 +88,29 @@ class Lister:
             return {"score": None, "rank": None, "of": len(scores)}
         return {"score": score, "rank": int((scores > score).sum()) + 1, "of": len(scores)}
 
+    def logged(self, one: Asked, depth: int) -> LoggedRequest:
+        """A request with the candidates that rules choose from, of which none has hidden any."""
+        outside = self._outside(one)
+        lists = self.deployment.bundle.pipeline.recommend(
+            queries([one.history]),
+            depth,
+            exclude_each=(np.array([0, len(outside)]), outside.astype(np.int64)),
+        )
+        return LoggedRequest(
+            user=one.request.user_id or "",
+            k=one.request.num_recommendations,
+            now=int(self.now),
+            candidates=Candidates(lists.items[0], lists.scores[0], lists.sources[0]),
+            context=one.context,
+            withheld=np.union1d(outside, one.history.items),
+        )
+
     def _limits(self, one: Asked) -> tuple[Any, IntArray | None, IntArray | None]:
         """A key of what may be in the list, items that alone may be, and items that must not be."""
         request, catalogue = one.request, self.deployment.catalogue
-        context = one.request.context.model_dump()
-        hidden = self.rules.hidden(catalogue, context)
-        allowed: BoolArray | None = None
-        if request.filters:
-            allowed = catalogue.mask(Filter.parse(request.filters))[: catalogue.n_known]
-        if request.include_items is not None:
-            named = np.zeros(catalogue.n_known, dtype=np.bool_)
-            index = catalogue.index(request.include_items)
-            named[index[(index >= 0) & (index < catalogue.n_known)]] = True
-            allowed = named if allowed is None else allowed & named
+        hidden = self.rules.hidden(catalogue, one.context)
+        passed = self._passed(request)
+        allowed = None if passed is None else passed[: catalogue.n_known]
         base = (request.include_seen, id(hidden))
         if allowed is None:
             if hidden is None:
@@ -103,14 +121,34 @@ class Lister:
         include = np.flatnonzero(allowed if hidden is None else allowed & ~hidden)
         return (*base, include.tobytes()), include, None
 
+    def _passed(self, request: RecommendRequest) -> BoolArray | None:
+        """(n_items,) what the filters and ``include_items`` let pass; None for everything."""
+        catalogue = self.deployment.catalogue
+        passed: BoolArray | None = None
+        if request.filters:
+            passed = catalogue.mask(Filter.parse(request.filters))
+        if request.include_items is not None:
+            named = np.zeros(catalogue.n_items, dtype=np.bool_)
+            index = catalogue.index(request.include_items)
+            named[index[index >= 0]] = True
+            passed = named if passed is None else passed & named
+        return passed
+
+    def _outside(self, one: Asked) -> IntArray:
+        """Sorted items that this list must not hold, whatever the history."""
+        parts = [one.history.hidden]
+        if one.request.exclude_items:
+            parts.append(self.deployment.catalogue.index(one.request.exclude_items))
+        if one.bought is not None:
+            parts.append(one.bought)
+        return parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
+
     def _together(
         self, asked: Sequence[Asked], include: IntArray | None, exclude: IntArray | None
     ) -> list[Answer]:
         """Answers to requests with the same limits."""
-        catalogue = self.deployment.catalogue
-        lengths = [self.rules.depth(one.request.num_recommendations) for one in asked]
-        outside = [catalogue.index(one.request.exclude_items) for one in asked]
-        outside = [np.union1d(one.history.hidden, items) for one, items in zip(asked, outside, strict=True)]
+        lengths = [self.rules.depth(one.request.num_recommendations, one.context) for one in asked]
+        outside = [self._outside(one) for one in asked]
         bounds = np.zeros(len(asked) + 1, dtype=np.int64)
         np.cumsum([len(items) for items in outside], out=bounds[1:])
         lists = self.deployment.bundle.pipeline.recommend(
@@ -138,7 +176,9 @@ class Lister:
                 "source": source,
                 "metadata": metadata,
             }
-            for rank, ((item_id, metadata), slot, source) in enumerate(zip(shown, slots, sources, strict=True), 1)
+            for rank, ((item_id, metadata), slot, source) in enumerate(
+                zip(shown, slots, sources, strict=True), 1
+            )
         ]
         if one.request.explain:
             found = reasons(self.deployment, one.history, [slot.item for slot in slots])
@@ -162,26 +202,26 @@ class Lister:
     def _slots(self, one: Asked, lists: TopK, row: int, length: int, outside: IntArray) -> list[Slot]:
         k = one.request.num_recommendations
         n = int((lists.items[row, :length] >= 0).sum())
-        items, scores, sources = (a[row, :n] for a in (lists.items, lists.scores, lists.sources))
-        if not self.rules.acts:
+        items, scores, sources = lists.items[row, :n], lists.scores[row, :n], lists.sources[row, :n]
+        if not self.rules.rules:
             triples = zip(items[:k].tolist(), scores[:k].tolist(), sources[:k].tolist(), strict=True)
             return [Slot(item, score, source) for item, score, source in triples]
-        blocked = outside if one.request.include_seen else np.union1d(outside, one.history.items)
         return self.rules.apply(
             k,
             Candidates(items, scores, sources),
             self.deployment.catalogue,
-            one.request.context.model_dump(),
-            bought=np.asarray(one.bought, dtype=np.int64).reshape(-1, 2),
-            blocked=blocked,
-            similarity=self._similarity(),
+            one.context,
+            withheld=outside if one.request.include_seen else np.union1d(outside, one.history.items),
+            allowed=self._passed(one.request),
+            similarity=self.similarity,
             now=int(self.now),
         )
 
     def _source(self, slot: Slot) -> str:
-        return slot.source if isinstance(slot.source, str) else self.deployment.source(slot.source)
+        return f"rule:{slot.rules[-1]}" if slot.source == RULE else self.deployment.source(slot.source)
 
-    def _similarity(self) -> Callable[[IntArray], FloatArray] | None:
+    @cached_property
+    def similarity(self) -> Similarity | None:
         """(p, p) likeness of p items, where the model knows it."""
         model = self.deployment.bundle.pipeline.model
         if isinstance(model, Embedder):

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from recsmith.errors import ParameterError, RecsmithError, StorageError
 from recsmith.serving.answers import Answer, Kept
 from recsmith.serving.deployment import Active, Deployment, Experiment, Upserts, located, version_of
+from recsmith.serving.dry_run import DryRun, dry_run
 from recsmith.serving.events import NewEvent
 from recsmith.serving.histories import Histories, History, Seen, text_index
 from recsmith.serving.lists import Asked, Lister
@@ -24,6 +26,7 @@ from recsmith.serving.schemas import RecommendRequest
 from recsmith.serving.settings import Settings
 from recsmith.serving.shared import Shared
 from recsmith.serving.store import Store
+from recsmith.types import IntArray
 
 log = logging.getLogger("recsmith.serving")
 ACTIVE, RULES = "active", "rules"  # names of what the store keeps of the service
@@ -142,21 +145,22 @@ class Service:
         for (request, seen, variant), history in zip(wanted, histories, strict=True):
             if request.context.recent_items:
                 history = deployment.reader.session(history, request.context.recent_items)
-            bought = self._bought(deployment, seen, history)
+            bought = self._bought(deployment, request, seen)
             propensity = 1.0
             if variant is not None and active.experiment is not None and request.user_id is not None:
                 propensity = active.experiment.assign(request.user_id)[1]
             out.append(Asked(request, history, bought, variant, propensity))
         return out
 
-    def _bought(self, deployment: Deployment, seen: Seen, history: History) -> list[tuple[int, int]]:
-        """Item and time of the events that the rule ``already_bought`` looks at."""
-        types = self.rules.bought_events
-        events = [e for e in seen.events if e.event_type in types]
-        if not events:
-            return []
-        index = deployment.catalogue.index([e.item_id for e in events])
-        return [(int(i), e.timestamp) for i, e in zip(index, events, strict=True) if i >= 0]
+    def _bought(self, deployment: Deployment, request: RecommendRequest, seen: Seen) -> IntArray | None:
+        """Items that a rule hides since the user has had them; None where no rule asks."""
+        if not any(rule.already_bought is not None for rule in self.rules.rules):
+            return None
+        events = seen.events
+        items = deployment.catalogue.index([e.item_id for e in events])
+        times = np.array([e.timestamp for e in events], dtype=np.int64)
+        kinds = [e.event_type for e in events]
+        return self.rules.bought(items, times, kinds, request.context.model_dump(), int(time.time()))
 
     def _made(
         self,
@@ -343,9 +347,31 @@ class Service:
             The text is no set of rules; nothing has changed.
         """
         rules = Rules.read(text, "the rules")
+        for deployment in self.active.deployments():
+            rules.check(deployment.catalogue)
         self.store.set_setting(RULES, text)
         self.rules = rules
         return rules
+
+    def dry_run(self, text: str, requests: int) -> DryRun:
+        """What other rules would change in the latest lists that were answered; nothing is changed.
+
+        Raises
+        ------
+        ParameterError
+            The text is no set of rules, or one that does not fit the catalogue.
+        """
+        new = Rules.read(text, "the rules")
+        deployment = self.active.main
+        logged = []
+        for exposure in self.store.latest_exposures(requests):
+            k = max(len(exposure.items), 1)
+            request = RecommendRequest(user_id=exposure.user_id or None, num_recommendations=k)
+            lister, one = self.asked(request)
+            logged.append(
+                lister.logged(one, max(new.depth(k, one.context), self.rules.depth(k, one.context)))
+            )
+        return dry_run(new, self.rules, logged, deployment.catalogue, Lister(deployment, new, 0).similarity)
 
     def record(self, events: Sequence[NewEvent]) -> list[bool]:
         """Store events; see ``Store.add_events``."""

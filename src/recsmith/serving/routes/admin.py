@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -78,7 +79,9 @@ async def set_rules(request: Request) -> Response:
 async def dry_run(request: Request, requests: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
     """What new rules would change in the lists of the users who were answered last; nothing is changed."""
     given = await checked(request, TypeAdapter(RulesIn))
-    return json(await in_thread(runtime(request).service.dry_run, given.text, requests))
+    found = await in_thread(runtime(request).service.dry_run, given.text, requests)
+    changes = [asdict(change) for change in found.changes]
+    return json({"requests": found.requests, "share": found.share, "acted": found.acted, "changes": changes})
 
 
 @router.get("/keys")
