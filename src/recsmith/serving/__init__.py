@@ -1,0 +1,1 @@
+"""The service: answers over HTTP, rules, and the store of what happened."""

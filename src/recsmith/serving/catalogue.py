@@ -1,0 +1,273 @@
+"""Catalogue: the items that a list may hold, their metadata, and whether they can be had. Frozen.
+
+The bundle's items lie in one layer, a frame. Items that were written since lie in further layers, the newest last,
+each more than twice as long as the next: a few new ones cost little beside millions, and no question looks at more
+than a handful of layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
+from typing import Any, Self, TypeAlias, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsmith.data.dataset import Dataset
+from recsmith.errors import ParameterError
+from recsmith.serving.columns import Column, parts_of, plain
+from recsmith.serving.filters import Filter
+from recsmith.types import BoolArray, FloatArray, IntArray, check_range
+
+Metadata: TypeAlias = Mapping[str, Any]
+"""JSON values by field, none of them null. Shared, so not to be changed."""
+
+Upserts: TypeAlias = Mapping[str, tuple[Metadata, bool]]
+"""Metadata and availability by item id."""
+
+_T = TypeVar("_T", bound=np.generic)
+_MASKS_KEPT = 64  # filters of a layer; each takes a byte an item
+_ROWS_KEPT = 65_536  # items of the bundle whose metadata is kept as Python has it
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Items by index: those of a bundle's ``Dataset`` first, then those that it does not know.
+
+    ``Catalogue.of`` makes one. An index never changes its item, in whatever follows from it by ``with_upserts``.
+    """
+
+    data: Dataset  #: of the bundle
+    n_items: int  #: known to the bundle or not
+    available: (
+        BoolArray  #: (n_items,) what can be had; the bundle's items can, unless somebody wrote otherwise
+    )
+    fields: frozenset[str]  #: of the metadata of any item
+    _bundle: _Bundle = field(repr=False)
+    _written: tuple[_Written, ...] = field(default=(), repr=False)  #: the newest last
+    _moments: dict[str, FloatArray] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of(cls, data: Dataset, upserts: Upserts | None = None) -> Self:
+        """The items of a bundle's log and those that were written since.
+
+        Parameters
+        ----------
+        data
+            The log with its items and their features, where there are any. Features that JSON has no form for are
+            left out.
+        upserts
+            What was written, by item id. The metadata is laid over the bundle's, field by field; null removes a
+            field.
+        """
+        bundle = _Bundle(data)
+        everything = np.ones(data.n_items, dtype=np.bool_)
+        fields = frozenset(bundle.frame.columns)
+        return cls(data, data.n_items, everything, fields, bundle).with_upserts(upserts or {})
+
+    def with_upserts(self, changed: Upserts) -> Self:
+        """The catalogue after some items were written. The cost is that of the items written, on average.
+
+        What was written before of the same items is forgotten; the bundle's part of them is not.
+        """
+        if not changed:
+            return self
+        at = self.index(list(changed)).astype(np.int64)
+        new = at < 0
+        at[new] = np.arange(self.n_items, self.n_items + new.sum())
+        available = np.append(self.available, np.ones(new.sum(), dtype=np.bool_))
+        available[at] = [there for _, there in changed.values()]
+        entries = {
+            index: _Entry(item, _filled({**known, **metadata}))
+            for index, known, (item, (metadata, _)) in zip(
+                at.tolist(), self._bundle.rows_of(at), changed.items(), strict=True
+            )
+        }
+        return replace(
+            self,
+            n_items=len(available),
+            available=available,
+            fields=self.fields.union(*(entry.metadata for entry in entries.values())),
+            _written=_merged((*self._written, _Written(entries))),
+        )
+
+    @property
+    def n_known(self) -> int:
+        """Number of items of the bundle: the indices below it."""
+        return self.data.n_items
+
+    def index(self, ids: Sequence[str]) -> IntArray:
+        """(n,) int32 index of each id, -1 where nobody knows it. Text finds the integer that it spells."""
+        found = self.data.items.index(ids)
+        for place in np.flatnonzero(found < 0).tolist():
+            for layer in self._written:
+                found[place] = layer.indices.get(ids[place], int(found[place]))
+        return found
+
+    def raw(self, indices: IntArray) -> list[str]:
+        """The ids of items as text.
+
+        Raises
+        ------
+        ParameterError
+            An index out of range.
+        """
+        check_range("Catalogue", "indices", indices, self.n_items)
+        known = np.where(indices < self.n_known, indices, -1)
+        texts = self.data.items.raw(known).cast(pl.String).to_list()
+        return [
+            self._entry(int(index)).id if text is None else text  # type: ignore[union-attr]
+            for index, text in zip(indices, texts, strict=True)
+        ]
+
+    def metadata(self, index: int) -> Metadata:
+        """What is known of an item.
+
+        Raises
+        ------
+        ParameterError
+            An index out of range.
+        """
+        check_range("Catalogue", "index", np.array([index]), self.n_items)
+        entry = self._entry(index)
+        return self._bundle.metadata(index) if entry is None else entry.metadata
+
+    def check_field(self, name: str) -> None:
+        """Raise ``ParameterError`` with the nearest name where no item has the field."""
+        if name not in self.fields:
+            raise ParameterError.unknown("field of items", name, self.fields)
+
+    def mask(self, chosen: Filter) -> BoolArray:
+        """(n_items,) the items that pass a filter; not to be written to.
+
+        Raises
+        ------
+        ParameterError
+            The filter looks at a field that no item has.
+        """
+        for name in sorted(chosen.fields):
+            self.check_field(name)
+        return self._joined(lambda layer: layer.mask(chosen))
+
+    def moments(self, name: str) -> FloatArray:
+        """(n_items,) float64 Unix seconds of a field with dates, years or seconds; NaN where there is none.
+
+        Raises
+        ------
+        ParameterError
+            A field that no item has.
+        """
+        self.check_field(name)
+        if name not in self._moments:
+            self._moments[name] = self._joined(lambda layer: layer.column(name).moments)
+        return self._moments[name]
+
+    def values(self, name: str, index: int) -> tuple[str, ...]:
+        """The distinct values of an item's field as text: several for ``Action|Comedy`` or a list.
+
+        Raises
+        ------
+        ParameterError
+            A field that no item has.
+        """
+        self.check_field(name)
+        entry = self._entry(index)
+        return self._bundle.values(name, index) if entry is None else parts_of(entry.metadata.get(name))
+
+    def _entry(self, index: int) -> _Entry | None:
+        """What was last written of an item."""
+        return next((e for layer in reversed(self._written) if (e := layer.entries.get(index))), None)
+
+    def _joined(self, part: Callable[[_Layer], NDArray[_T]]) -> NDArray[_T]:
+        """What ``part`` says of each item: the newest layer that has the item counts."""
+        known = part(self._bundle)
+        if not self._written:
+            return known
+        out = np.empty(self.n_items, dtype=known.dtype)
+        out[: self.n_known] = known
+        for layer in self._written:
+            out[layer.rows] = part(layer)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An item as it was last written."""
+
+    id: str
+    metadata: Metadata  #: complete: with what the bundle knows
+
+
+class _Layer:
+    """Items with metadata: what a filter is applied to."""
+
+    def __init__(self, size: int, column: Callable[[str], Column]) -> None:
+        self.size = size
+        self.column = cache(column)
+        self.mask = lru_cache(maxsize=_MASKS_KEPT)(self._mask)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def _mask(self, chosen: Filter) -> BoolArray:
+        mask = chosen.mask(self)
+        mask.setflags(write=False)
+        return mask
+
+
+class _Bundle(_Layer):
+    """The items of the bundle."""
+
+    def __init__(self, data: Dataset) -> None:
+        features = pl.DataFrame() if data.item_features is None else data.item_features
+        series = [plain(column) for column in features.drop("item_id", strict=False).get_columns()]
+        self.frame = pl.DataFrame([column for column in series if column is not None])
+        self.metadata = lru_cache(maxsize=_ROWS_KEPT)(self._metadata)
+        self.values = lru_cache(maxsize=_ROWS_KEPT)(self._values)
+        super().__init__(data.n_items, self._column)
+
+    def _column(self, name: str) -> Column:
+        if name not in self.frame.columns:
+            return Column.of_values([None] * self.size)
+        return Column.of_series(self.frame[name])
+
+    def _metadata(self, index: int) -> Metadata:
+        return _filled(self.frame.row(index, named=True)) if self.frame.width else {}
+
+    def _values(self, name: str, index: int) -> tuple[str, ...]:
+        value = self.frame[name][index] if name in self.frame.columns else None
+        return parts_of(value.to_list() if isinstance(value, pl.Series) else value)
+
+    def rows_of(self, indices: IntArray) -> list[dict[str, Any]]:
+        """The metadata of items; nothing for an index that is not in the bundle."""
+        if not self.frame.width:
+            return [{} for _ in indices]
+        at = pl.Series(indices, dtype=pl.Int64)
+        return self.frame.select(pl.all().gather(at.set(at >= self.size, None))).to_dicts()
+
+
+class _Written(_Layer):
+    """Items that were written after the bundle was made."""
+
+    def __init__(self, entries: Mapping[int, _Entry]) -> None:
+        self.entries = entries
+        self.indices = {entry.id: index for index, entry in entries.items()}
+        self.rows = np.fromiter(entries, dtype=np.int64, count=len(entries))
+        super().__init__(len(entries), self._column)
+
+    def _column(self, name: str) -> Column:
+        return Column.of_values([entry.metadata.get(name) for entry in self.entries.values()])
+
+
+def _merged(layers: tuple[_Written, ...]) -> tuple[_Written, ...]:
+    """The same, each layer more than twice as long as the next; a newer entry replaces an older one."""
+    while len(layers) > 1 and len(layers[-2]) <= 2 * len(layers[-1]):
+        layers = (*layers[:-2], _Written({**layers[-2].entries, **layers[-1].entries}))
+    return layers
+
+
+def _filled(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
