@@ -1,0 +1,119 @@
+"""What goes into the store and comes out of it: events, exposures, items, keys and changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b, sha256
+from typing import Any, Literal, TypeAlias
+
+Role: TypeAlias = Literal["reader", "writer", "admin"]
+Kind: TypeAlias = Literal["user", "item", "erased", "key", "setting"]
+
+
+def digest(text: str) -> str:
+    """128 bits of BLAKE2b as 32 hexadecimal digits, for any text.
+
+    Indices and changes hold it in place of an id: it is short however long the id is, and does not tell the id of
+    an erased user to one who does not know it.
+    """
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def hash_secret(secret: str) -> str:
+    """SHA-256 of an API key, which alone is kept of it.
+
+    The secret has 256 random bits, so nobody finds it by trying, and a slow hash such as passwords need would add
+    nothing.
+    """
+    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """Something that a user did with an item."""
+
+    event_id: str  #: given by the sender; the same one again is the same event
+    user_id: str
+    item_id: str
+    event_type: str  #: view, click, purchase, rating, skip, ...
+    value: float | None  #: a rating on the data's scale, or None
+    timestamp: int  #: Unix seconds
+    recomm_id: str | None  #: the answer that led to it
+
+
+@dataclass(frozen=True, slots=True)
+class Event(NewEvent):
+    """An event as it is stored."""
+
+    seq: int  #: rises in the order in which events were committed
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """A list that was answered, or would have been in shadow mode."""
+
+    recomm_id: str
+    user_id: str
+    model_version: str
+    variant: str | None  #: of an experiment
+    shadow: bool  #: computed, not shown
+    timestamp: int  #: Unix seconds
+    items: Sequence[Mapping[str, Any]]  #: JSON of each slot: item_id, score, rank, source, propensity
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedExposure(Exposure):
+    """An exposure as it is stored."""
+
+    seq: int  #: rises in the order in which exposures were committed
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What the service was told about an item."""
+
+    item_id: str
+    metadata: Mapping[str, Any]  #: JSON
+    available: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """An event that could not be taken."""
+
+    seq: int
+    payload: str  #: as it came
+    reason: str
+    timestamp: int  #: of its arrival, Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key, of which only a hash is known."""
+
+    id: int
+    name: str
+    role: Role
+    hash: str  #: ``hash_secret`` of it
+    created: int  #: Unix seconds
+    revoked: int | None  #: Unix seconds; None while it is valid
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that a worker may have in memory is no longer what it was."""
+
+    seq: int
+    kind: Kind
+    key: str
+    """Item id, id of the API key, or name of the setting; of ``user`` and ``erased`` the ``digest`` of the user id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The changes after a mark, oldest first."""
+
+    mark: int  #: where to go on
+    rows: list[Change] = field(default_factory=list)
+    lost: bool = False  #: some were pruned before they were read: forget everything

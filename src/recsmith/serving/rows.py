@@ -1,0 +1,88 @@
+"""From what is to be stored to rows of the tables. What one of the databases cannot hold is refused for both."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields
+from typing import Any
+
+from recsmith.errors import ParameterError
+from recsmith.serving.events import Exposure, Item, NewEvent, digest
+
+EVENT = tuple(field.name for field in fields(NewEvent))  #: columns of an event, in its order
+EXPOSURE = tuple(field.name for field in fields(Exposure))  #: columns of an exposure, in its order
+
+_SHOWN = 80  # characters of a bad value that a message repeats
+_MAX_INT = 2**63
+
+
+def event_row(key: str, event: NewEvent) -> dict[str, Any]:
+    """The row of an event whose ``digest`` is ``key``."""
+    row = {name: getattr(event, name) for name in EVENT}
+    _check_texts("NewEvent", row)
+    if event.value is not None and not math.isfinite(event.value):
+        raise ParameterError.of("NewEvent", "value", "a finite number or None", event.value)
+    _check_time("NewEvent", event.timestamp)
+    return {**row, "event_key": key, "user_key": digest(event.user_id)}
+
+
+def exposure_row(exposure: Exposure) -> dict[str, Any]:
+    """The row of an exposure."""
+    row = {name: getattr(exposure, name) for name in EXPOSURE}
+    _check_texts("Exposure", row)
+    _check_time("Exposure", exposure.timestamp)
+    items = checked_json("Exposure", "items", list(exposure.items))
+    return {**row, "items": items, "user_key": digest(exposure.user_id)}
+
+
+def item_row(item: Item) -> dict[str, Any]:
+    """The row of an item."""
+    return {
+        "item_key": digest(item.item_id),
+        "item_id": checked_text("Item", "item_id", item.item_id),
+        "metadata": checked_json("Item", "metadata", item.metadata),
+        "available": item.available,
+    }
+
+
+def checked_text(owner: str, name: str, text: str) -> str:
+    """``text``, where both databases can hold it.
+
+    Raises
+    ------
+    ParameterError
+        It has a NUL character or half of a surrogate pair.
+    """
+    if "\0" in text:
+        raise ParameterError.of(owner, name, "text without NUL characters", text[:_SHOWN])
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ParameterError.of(owner, name, "text that UTF-8 can write", text[:_SHOWN]) from None
+    return text
+
+
+def checked_json(owner: str, name: str, value: Any) -> str:
+    """``value`` as JSON text, ASCII only.
+
+    Raises
+    ------
+    ParameterError
+        It holds something that JSON has no word for.
+    """
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ParameterError.of(owner, name, f"JSON ({error})", repr(value)[:_SHOWN]) from None
+
+
+def _check_texts(owner: str, row: dict[str, Any]) -> None:
+    for name, value in row.items():
+        if isinstance(value, str):
+            checked_text(owner, name, value)
+
+
+def _check_time(owner: str, timestamp: int) -> None:
+    if not -_MAX_INT <= timestamp < _MAX_INT:
+        raise ParameterError.of(owner, "timestamp", "Unix seconds within 64 bits", timestamp)

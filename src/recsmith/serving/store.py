@@ -1,0 +1,414 @@
+"""The store: everything that the service must remember, in SQLite or PostgreSQL.
+
+Each write is one transaction, which also tells in ``changes`` what it made stale. Whoever keeps something in memory
+asks for the changes after his own mark before he uses it.
+
+A user's id is in his events and exposures only. Changes and tombstones hold its ``digest``, so that nothing is left
+of the id after an erasure.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Self, get_args
+
+import polars as pl
+import sqlalchemy as sa
+
+from recsmith.errors import ParameterError
+from recsmith.serving import schema
+from recsmith.serving.database import Database
+from recsmith.serving.events import (
+    ApiKey,
+    Change,
+    Changes,
+    Event,
+    Exposure,
+    Item,
+    Kind,
+    LoggedExposure,
+    NewEvent,
+    Quarantined,
+    Role,
+    digest,
+    hash_secret,
+)
+from recsmith.serving.rows import (
+    EVENT,
+    EXPOSURE,
+    checked_json,
+    checked_text,
+    event_row,
+    exposure_row,
+    item_row,
+)
+
+_FRAME = {
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "event": pl.String,
+    "value": pl.Float64,
+    "timestamp": pl.Int64,
+}
+_AT_ONCE = 10_000  # parameters of one query
+_FRAME_ROWS = 100_000
+
+
+class Store:
+    """The events, items, settings and keys of a service; safe to use from many threads.
+
+    Every method raises ``StorageError`` where the disk is full, the file stays locked or the server is gone; what
+    was there is whole then, and the same call may be made again. Text that a database cannot hold raises
+    ``ParameterError``: a NUL character, or half of a surrogate pair.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen: tuple[int | None, int] | None = None
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect, and create or migrate the tables; many processes may do so at once.
+
+        Parameters
+        ----------
+        url
+            ``sqlite:///PATH`` (four slashes for an absolute path) or ``postgresql://USER:PASSWORD@HOST/NAME``.
+
+        Raises
+        ------
+        ParameterError
+            Another kind of URL.
+        StorageError
+            There is no such server, the file cannot be written, or its tables are newer than this version.
+        """
+        return cls(Database(url))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises
+        ------
+        StorageError
+            There is none.
+        """
+        with self._database.read() as connection:
+            connection.execute(sa.select(1))
+
+    # --- events ---------------------------------------------------------------------------------------------
+
+    def add_events(self, events: Sequence[NewEvent]) -> list[bool]:
+        """Store events that are not there yet, all or none.
+
+        Returns
+        -------
+        list of bool
+            For each event: it was stored. False where its ``event_id`` was there before, also in the same call.
+
+        Raises
+        ------
+        ParameterError
+            Text that cannot be stored, a value that is not finite, or a time beyond 64 bits.
+        """
+        rows: dict[str, dict[str, Any]] = {}
+        keys = [digest(event.event_id) for event in events]
+        for key, event in zip(keys, events, strict=True):
+            rows.setdefault(key, event_row(key, event))
+        if not rows:
+            return []
+        statement = self._database.insert(schema.events).on_conflict_do_nothing(index_elements=["event_key"])
+        with self._database.write() as connection:
+            found = connection.execute(statement.returning(schema.events.c.event_key), list(rows.values()))
+            stored = set(found.scalars())
+            _tell(connection, "user", (row["user_key"] for key, row in rows.items() if key in stored))
+        told = []
+        for key in keys:
+            told.append(key in stored)
+            stored.discard(key)  # the second of two in one call was there before
+        return told
+
+    def history(self, user_ids: Sequence[str], limit: int) -> dict[str, list[Event]]:
+        """The newest ``limit`` events of each user since his erasure, oldest first by (timestamp, seq)."""
+        found: dict[str, list[Event]] = {user: [] for user in user_ids}
+        keys = [digest(user) for user in found]
+        for start in range(0, len(keys), _AT_ONCE):
+            with self._database.read() as connection:
+                asked = {"users": keys[start : start + _AT_ONCE], "limit": limit}
+                for row in connection.execute(_HISTORY, asked):
+                    found[row.user_id].append(Event(*row))
+        return found
+
+    def events_frame(self) -> Iterator[pl.DataFrame]:
+        """All events in the order of their commits, in frames of 100,000 rows.
+
+        Yields
+        ------
+        pl.DataFrame
+            ``user_id, item_id, event, value, timestamp``: its type, and Unix seconds. Each frame is a query of its
+            own: events that are added meanwhile come too, and a user erased meanwhile may be in earlier frames.
+        """
+        table = schema.events.c
+        columns = (table.user_id, table.item_id, table.event_type, table.value, table.timestamp)
+        after = 0
+        while True:
+            with self._database.read() as connection:
+                query = _after(sa.select(table.seq, *columns), table.seq, after, _FRAME_ROWS)
+                rows = connection.execute(query).all()
+            if not rows:
+                return
+            after = rows[-1].seq
+            _, *values = zip(*rows, strict=True)
+            yield pl.DataFrame(dict(zip(_FRAME, values, strict=True)), schema=_FRAME)
+
+    def quarantine(self, rows: Sequence[tuple[str, str, str | None]]) -> None:
+        """Keep events that could not be taken: (payload as JSON text, reason, user id where it is known)."""
+        now = int(time.time())
+        values = [
+            {
+                "user_key": None if user is None else digest(user),
+                "payload": checked_text("quarantine", "payload", payload),
+                "reason": checked_text("quarantine", "reason", reason),
+                "timestamp": now,
+            }
+            for payload, reason, user in rows
+        ]
+        if values:
+            with self._database.write() as connection:
+                connection.execute(sa.insert(schema.quarantine), values)
+
+    def quarantined(self, limit: int) -> list[Quarantined]:
+        """The newest ``limit`` of the events that could not be taken, newest first."""
+        table = schema.quarantine.c
+        query = sa.select(table.seq, table.payload, table.reason, table.timestamp).order_by(table.seq.desc())
+        with self._database.read() as connection:
+            return [Quarantined(*row) for row in connection.execute(query.limit(limit))]
+
+    # --- changes --------------------------------------------------------------------------------------------
+
+    def mark(self) -> int:
+        """The newest change, to ask ``changes`` after; 0 where there is none."""
+        with self._database.read() as connection:
+            return connection.execute(sa.select(sa.func.max(schema.changes.c.seq))).scalar_one() or 0
+
+    def changes(self, after: int) -> Changes:
+        """What was committed after a mark by anybody, oldest first.
+
+        With SQLite the answer that there is nothing new costs microseconds.
+        """
+        version = self._database.version()
+        if version is not None and self._seen == (version, after):
+            return Changes(after)
+        with self._database.read() as connection:
+            rows = connection.execute(_CHANGES, {"after": after}).all()
+        mark = rows[-1].seq if rows else after
+        self._seen = (version, mark)
+        lost = bool(rows) and rows[0].oldest > after + 1
+        return Changes(mark, [Change(seq, kind, key) for seq, kind, key, _ in rows], lost)
+
+    def prune_changes(self, keep: int) -> None:
+        """Delete all changes but the newest ``keep``.
+
+        Raises
+        ------
+        ParameterError
+            ``keep`` < 1: the newest one tells readers that they missed others.
+        """
+        if keep < 1:
+            raise ParameterError.of("prune_changes", "keep", ">= 1", keep)
+        newest = sa.select(sa.func.max(schema.changes.c.seq)).scalar_subquery()
+        with self._database.write() as connection:
+            connection.execute(sa.delete(schema.changes).where(schema.changes.c.seq <= newest - keep))
+
+    # --- erasure --------------------------------------------------------------------------------------------
+
+    def erase(self, user_id: str) -> dict[str, int]:
+        """Delete what is stored of a user and leave a tombstone that hides his part of every bundle.
+
+        Events that are stored later begin a new history. In the files of SQLite the deleted rows are overwritten;
+        PostgreSQL keeps their bytes until its next vacuum.
+
+        Returns
+        -------
+        dict
+            The number of rows deleted in ``events``, ``exposures`` and ``quarantine``.
+
+        Raises
+        ------
+        StorageError
+            Also where the rows are deleted and SQLite's write-ahead log could not be emptied.
+        """
+        key = digest(user_id)
+        tombstone = {"user_key": key, "erased_at": int(time.time())}
+        with self._database.write() as connection:
+            deleted = {
+                table.name: connection.execute(sa.delete(table).where(table.c.user_key == key)).rowcount
+                for table in (schema.events, schema.exposures, schema.quarantine)
+            }
+            self._upsert(connection, schema.tombstones, "user_key", [tombstone])
+            _tell(connection, "erased", [key])
+        self._database.scrub()
+        return deleted
+
+    def erased(self) -> dict[str, int]:
+        """When users were erased, in Unix seconds, by the ``digest`` of their id."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(schema.tombstones.c.user_key, schema.tombstones.c.erased_at))
+            return {row.user_key: row.erased_at for row in rows}
+
+    # --- exposures ------------------------------------------------------------------------------------------
+
+    def log_exposures(self, rows: Sequence[Exposure]) -> None:
+        """Append lists that were answered."""
+        values = [exposure_row(row) for row in rows]
+        if values:
+            with self._database.write() as connection:
+                connection.execute(sa.insert(schema.exposures), values)
+
+    def exposures(self, after: int, limit: int) -> list[LoggedExposure]:
+        """At most ``limit`` exposures with a ``seq`` above ``after``, in the order of their commits."""
+        table = schema.exposures.c
+        query = _after(sa.select(*(table[name] for name in EXPOSURE), table.seq), table.seq, after, limit)
+        with self._database.read() as connection:
+            rows = connection.execute(query)
+            return [LoggedExposure(**{**row, "items": json.loads(row["items"])}) for row in rows.mappings()]
+
+    def latest_exposures(self, limit: int) -> list[LoggedExposure]:
+        """The newest ``limit`` exposures, in the order of their commits."""
+        with self._database.read() as connection:
+            newest = sa.select(sa.func.coalesce(sa.func.max(schema.exposures.c.seq), 0))
+            after = int(connection.execute(newest).scalar_one()) - limit
+        return self.exposures(after, limit)
+
+    # --- items ----------------------------------------------------------------------------------------------
+
+    def upsert_items(self, items: Sequence[Item]) -> None:
+        """Add items, or replace what was said of them; of an item given twice the last one counts."""
+        rows = {item.item_id: item_row(item) for item in items}
+        if rows:
+            with self._database.write() as connection:
+                self._upsert(connection, schema.items, "item_key", list(rows.values()))
+                _tell(connection, "item", rows)
+
+    def items(self, item_ids: Sequence[str] | None = None) -> list[Item]:
+        """The items that were added, in no order: all of them, or those of ``item_ids`` that there are."""
+        table = schema.items.c
+        query = sa.select(table.item_id, table.metadata, table.available)
+        if item_ids is None:
+            return self._items(query)
+        keys = [digest(item) for item in item_ids]
+        blocks = (keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE))
+        return [item for block in blocks for item in self._items(query.where(table.item_key.in_(block)))]
+
+    def _items(self, query: sa.Select[Any]) -> list[Item]:
+        with self._database.read() as connection:
+            return [Item(item, json.loads(text), on) for item, text, on in connection.execute(query)]
+
+    # --- settings and keys ----------------------------------------------------------------------------------
+
+    def set_setting(self, name: str, value: Any) -> None:
+        """Keep a JSON value under a name: the text of the rules, the active deployment, the experiments."""
+        name, text = checked_text("set_setting", "name", name), checked_json("set_setting", "value", value)
+        with self._database.write() as connection:
+            self._upsert(connection, schema.settings, "name", [{"name": name, "value": text}])
+            _tell(connection, "setting", [name])
+
+    def settings(self) -> dict[str, Any]:
+        """All settings by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(schema.settings.c.name, schema.settings.c.value))
+            return {name: json.loads(value) for name, value in rows}
+
+    def add_key(self, name: str, role: Role) -> str:
+        """Make an API key and return its secret, which cannot be had again.
+
+        Only ``hash_secret`` of it is kept.
+
+        Raises
+        ------
+        ParameterError
+            An unknown role.
+        """
+        if role not in get_args(Role):
+            raise ParameterError.unknown("role", role, get_args(Role))
+        secret = f"rs_{secrets.token_urlsafe(32)}"
+        row = {"name": checked_text("add_key", "name", name), "role": role, "hash": hash_secret(secret)}
+        with self._database.write() as connection:
+            statement = sa.insert(schema.api_keys).returning(schema.api_keys.c.id)
+            key = connection.execute(statement, {**row, "created": int(time.time())}).scalar_one()
+            _tell(connection, "key", [str(key)])
+        return secret
+
+    def keys(self) -> list[ApiKey]:
+        """All API keys, the revoked ones too, oldest first."""
+        table = schema.api_keys.c
+        columns = (table.id, table.name, table.role, table.hash, table.created, table.revoked)
+        with self._database.read() as connection:
+            return [ApiKey(*row) for row in connection.execute(sa.select(*columns).order_by(table.id))]
+
+    def revoke_key(self, key_id: int) -> None:
+        """Let a key open nothing any more; a second time changes nothing.
+
+        Raises
+        ------
+        ParameterError
+            There is no such key.
+        """
+        table = schema.api_keys
+        revoked = sa.func.coalesce(table.c.revoked, int(time.time()))
+        with self._database.write() as connection:
+            done = connection.execute(sa.update(table).where(table.c.id == key_id).values(revoked=revoked))
+            if not done.rowcount:
+                raise ParameterError.of("revoke_key", "key_id", "the id of one of keys()", key_id)
+            _tell(connection, "key", [str(key_id)])
+
+    def _upsert(
+        self, connection: sa.Connection, table: sa.Table, key: str, rows: list[dict[str, Any]]
+    ) -> None:
+        """Add rows, or replace those with the same ``key``."""
+        statement = self._database.insert(table)
+        new = {name: statement.excluded[name] for name in rows[0] if name != key}
+        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=new), rows)
+
+
+def _tell(connection: sa.Connection, kind: Kind, keys: Iterable[str]) -> None:
+    """Append to the changes, each key once."""
+    rows = [{"kind": kind, "key": key} for key in dict.fromkeys(keys)]
+    if rows:
+        connection.execute(sa.insert(schema.changes), rows)
+
+
+def _after(query: sa.Select[Any], seq: sa.ColumnElement[int], after: int, limit: int) -> sa.Select[Any]:
+    """The next ``limit`` rows of a log."""
+    return query.where(seq > after).order_by(seq).limit(limit)
+
+
+def _history() -> sa.Select[Any]:
+    """The newest ``limit`` events of each of ``users``: one pass over the index that has them in this order."""
+    table = schema.events.c
+    newest = (table.timestamp.desc(), table.seq.desc())
+    place = sa.func.row_number().over(partition_by=table.user_key, order_by=newest).label("place")
+    columns = (*(table[name] for name in EVENT), table.seq)
+    asked = table.user_key.in_(sa.bindparam("users", expanding=True))
+    placed = sa.select(*columns, place).where(asked).subquery()
+    kept = placed.c.place <= sa.bindparam("limit")
+    query = sa.select(*(placed.c[column.name] for column in columns)).where(kept)
+    return query.order_by(placed.c.timestamp, placed.c.seq)
+
+
+def _changes() -> sa.Select[Any]:
+    """The changes after ``after``, each with the oldest one there is, so that both are of the same moment."""
+    table = schema.changes.c
+    new = table.seq > sa.bindparam("after")
+    oldest = sa.select(sa.func.min(table.seq)).scalar_subquery().label("oldest")
+    return sa.select(table.seq, table.kind, table.key, oldest).where(new).order_by(table.seq)
+
+
+_HISTORY = _history()
+_CHANGES = _changes()
