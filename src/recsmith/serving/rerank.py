@@ -239,9 +239,7 @@ def _choose(
 ) -> list[int]:
     """Candidates for the places without a pin, in order. Pins count for caps and diversity."""
     ranking, diversity = _ranking(rules, pool, similarity)
-    caps = _Caps(
-        rules, catalogue, np.append(pool.items, [pin.item for pin in pins.values()]).astype(np.int64)
-    )
+    caps = _Caps(rules, catalogue)
     left = np.ones(len(pool.items), dtype=np.bool_)
     for pin in pins.values():
         caps.add(pin.item)
