@@ -1,0 +1,176 @@
+"""Who may do what: keys, roles, limits, and what a refusal says."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from tests.unit.serving.live import save, served
+
+from recsmith.serving.store import Store
+
+ROUTES = [
+    ("POST", "/recommend", "reader"),
+    ("POST", "/recommend/batch", "reader"),
+    ("GET", "/users/u1/recommendations", "reader"),
+    ("GET", "/users/u1/history", "reader"),
+    ("GET", "/similar/i1", "reader"),
+    ("POST", "/explain", "reader"),
+    ("GET", "/items", "reader"),
+    ("GET", "/items/i1", "reader"),
+    ("GET", "/metrics", "reader"),
+    ("POST", "/feedback", "writer"),
+    ("POST", "/events", "writer"),
+    ("POST", "/items", "writer"),
+    ("DELETE", "/users/nobody", "admin"),
+    ("GET", "/admin/bundles", "admin"),
+    ("POST", "/admin/bundles/none/activate", "admin"),
+    ("POST", "/admin/rollback", "admin"),
+    ("PUT", "/admin/experiment", "admin"),
+    ("DELETE", "/admin/experiment", "admin"),
+    ("GET", "/admin/rules", "admin"),
+    ("PUT", "/admin/rules", "admin"),
+    ("POST", "/admin/rules/dry-run", "admin"),
+    ("GET", "/admin/keys", "admin"),
+    ("POST", "/admin/keys", "admin"),
+    ("DELETE", "/admin/keys/99", "admin"),
+    ("GET", "/admin/quarantine", "admin"),
+]
+ORDER = ["reader", "writer", "admin"]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("access")
+    url = f"sqlite:///{folder}/events.db"
+    store = Store.open(url)
+    secrets = {role: store.add_key(role, role) for role in ORDER}
+    store.close()
+    with served(save(folder, "first"), folder, store_url=url, auth="keys", body_bytes=20_000) as client:
+        yield client, secrets
+
+
+def test_every_route_is_in_the_table(service):
+    client, _ = service
+    known = {(method, path.split("/")[1]) for method, path, _ in ROUTES}
+    for path, about in client.get("/openapi.json").json()["paths"].items():
+        for method in about:
+            assert path.startswith("/health") or (method.upper(), path.split("/")[1]) in known, path
+
+
+@pytest.mark.parametrize(("method", "path", "role"), ROUTES)
+def test_a_route_wants_its_role(service, method, path, role):
+    client, secrets = service
+    for given in (None, "rs_wrong", "", "\xff", "x" * 10_000):
+        headers = {} if given is None else {"X-API-Key": given.encode("latin-1")}
+        answer = client.request(method, path, headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == 401
+    for number, holder in enumerate(ORDER):
+        answer = client.request(method, path, headers={"X-API-Key": secrets[holder]})
+        assert (answer.status_code == 403) == (number < ORDER.index(role)), (holder, answer.text)
+        assert answer.status_code != 401
+        assert answer.status_code < 500
+
+
+def test_open_routes_want_no_key(service):
+    client, _ = service
+    for path in ("/", "/health", "/health/live", "/health/ready", "/docs", "/openapi.json", "/page/app.js"):
+        assert client.get(path).status_code == 200, path
+
+
+def test_a_bearer_token_is_a_key(service):
+    client, secrets = service
+    assert client.get("/items", headers={"Authorization": f"Bearer {secrets['reader']}"}).status_code == 200
+
+
+def test_a_key_is_made_used_and_revoked(service):
+    client, secrets = service
+    admin = {"X-API-Key": secrets["admin"]}
+    made = client.post("/admin/keys", headers=admin, json={"name": "shop", "role": "reader"})
+    assert made.status_code == 201
+    own = {"X-API-Key": made.json()["secret"]}
+    assert client.get("/items", headers=own).status_code == 200
+    listed = client.get("/admin/keys", headers=admin)
+    assert made.json()["secret"] not in listed.text
+    number = next(k["id"] for k in listed.json()["keys"] if k["name"] == "shop")
+    assert client.delete(f"/admin/keys/{number}", headers=admin).status_code == 200
+    assert client.get("/items", headers=own).status_code == 401
+
+
+def test_no_secret_in_any_log(service, caplog):
+    client, secrets = service
+    with caplog.at_level(logging.DEBUG):
+        for secret in (secrets["admin"], "rs_a-wrong-secret"):
+            client.get("/admin/bundles", headers={"X-API-Key": secret})
+            client.get(f"/nowhere?key={secret}", headers={"X-API-Key": secret})
+    text = "\n".join(str(record.__dict__) for record in caplog.records if record.name.startswith("recsmith"))
+    assert "rs_" not in text
+
+
+def test_a_body_that_is_too_long_is_refused_whether_or_not_its_length_is_told(service):
+    client, secrets = service
+    headers = {"X-API-Key": secrets["writer"]}
+    long = b'{"events": [' + b" " * 30_000 + b"1]}"
+    assert client.post("/events", headers=headers, content=long).status_code == 413
+    parts = (long[at : at + 1000] for at in range(0, len(long), 1000))
+    assert client.post("/events", headers=headers, content=parts).status_code == 413
+
+
+def test_too_many_requests_are_told_to_wait(tmp_path):
+    with served(save(tmp_path, "first"), tmp_path, rate_per_minute=5) as client:
+        answers = [client.get("/items") for _ in range(8)]
+        limited = [a for a in answers if a.status_code == 429]
+        assert len(limited) >= 1  # a new minute may begin in between
+        assert 1 <= int(limited[0].headers["Retry-After"]) <= 61
+        assert client.get("/health/live").status_code == 200
+
+
+def test_other_sites_may_not_ask_unless_they_are_named(service, tmp_path):
+    client, _ = service
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    assert "access-control-allow-origin" not in client.options("/recommend", headers=asked).headers
+    with served(save(tmp_path, "first"), tmp_path, cors_origins=["https://shop.example"]) as other:
+        told = other.options("/recommend", headers=asked).headers
+        assert told["access-control-allow-origin"] == "https://shop.example"
+
+
+def test_requests_have_ids(service):
+    client, _ = service
+    assert client.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
+    made = client.get("/health", headers={"X-Request-ID": "no\tgood"}).headers["x-request-id"]
+    assert len(made) == 16
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/recommend", {"user_id": "u1", "num_recommendation": 3}, "num_recommendation"),
+        ("/recommend", {"user_id": True}, "user_id"),
+        ("/recommend", {"num_recommendations": 0}, "num_recommendations"),
+        ("/recommend", {"num_recommendations": 999}, "at most 200"),
+        ("/recommend", {"filters": {"genre": "Drama"}}, "'genre'"),
+        ("/recommend", {"filters": {"genres": {"like": "Drama"}}}, "'like'"),
+        ("/feedback", {"user_id": "u1", "item_id": "i1", "feedback": "lik"}, "'like'"),
+        ("/feedback", {"user_id": "u1", "item_id": "i1", "feedback": 17}, "from 1 to 5"),
+        ("/feedback", {"user_id": "u1", "item_id": "i1"}, "feedback"),
+        ("/events", {"events": []}, "events"),
+        ("/items", {"items": [{"item_id": ""}]}, "item_id"),
+        ("/admin/rules", {"text": "rules: [{bosst: 1}]"}, "'boost'"),
+        ("/admin/experiment", {"name": "e", "variants": {"a": {"bundle": "../x"}}}, "bundles"),
+    ],
+)
+def test_bad_input_is_told_where_and_what_was_wanted(service, path, body, said):
+    client, secrets = service
+    method = "PUT" if path.startswith("/admin") else "POST"
+    answer = client.request(method, path, json=body, headers={"X-API-Key": secrets["admin"]})
+    assert answer.status_code == 422, answer.text
+    assert said in answer.json()["detail"]
+
+
+def test_what_is_no_json_is_refused(service):
+    client, secrets = service
+    answer = client.post("/recommend", content=b"{", headers={"X-API-Key": secrets["admin"]})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
