@@ -140,16 +140,16 @@ def test_a_field_that_no_item_has():
         lambda: catalogue.values("genre", 0),
         lambda: catalogue.moments("genre"),
     ):
-        with pytest.raises(ParameterError, match="no field of items named 'genre'. Did you mean 'genres'"):
+        with pytest.raises(ParameterError, match=r"no field of items named 'genre'. Did you mean 'genres'"):
             ask()
 
 
 def test_an_index_out_of_range():
     catalogue = Catalogue.of(films(), {"e": ({}, True)})
     for index in (-1, 5):
-        with pytest.raises(ParameterError, match="must be indices in 0 .. 4"):
+        with pytest.raises(ParameterError, match=r"must be indices in 0 .. 4"):
             catalogue.metadata(index)
-        with pytest.raises(ParameterError, match="must be indices in 0 .. 4"):
+        with pytest.raises(ParameterError, match=r"must be indices in 0 .. 4"):
             catalogue.raw(np.array([index]))
 
 

@@ -25,7 +25,10 @@ def by_definition(scores, similarity, k, weight):
     taken: list[int] = []
     while len(taken) < min(k, c):
         left = [i for i in range(c) if i not in taken]
-        value = {i: weight * relevance[i] - (1 - weight) * max((alike[i][j] for j in taken), default=0) for i in left}
+        value = {
+            i: weight * relevance[i] - (1 - weight) * max((alike[i][j] for j in taken), default=0)
+            for i in left
+        }
         taken.append(max(left, key=lambda i: (value[i], -i)))
     return taken
 
@@ -82,7 +85,7 @@ def test_nothing_left_is_minus_one():
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
 def test_a_weight_out_of_range(weight):
-    with pytest.raises(ParameterError, match="'weight' parameter of MarginalRelevance must be in 0 .. 1"):
+    with pytest.raises(ParameterError, match=r"'weight' parameter of MarginalRelevance must be in 0 .. 1"):
         MarginalRelevance(np.ones(2), np.ones((2, 2)), weight)
 
 

@@ -16,7 +16,13 @@ from recsmith.serving.filters import MAX_CONDITIONS, MAX_DEPTH, MAX_VALUES, Filt
 
 ITEMS = [
     {"title": "War Horse", "genres": ["Drama", "War"], "year": 2011, "adult": False, "made": "2011-12-04"},
-    {"title": "Alien", "genres": "Horror|Sci-Fi", "year": 1979, "adult": True, "made": "1979-05-25T20:00:00Z"},
+    {
+        "title": "Alien",
+        "genres": "Horror|Sci-Fi",
+        "year": 1979,
+        "adult": True,
+        "made": "1979-05-25T20:00:00Z",
+    },
     {"title": "Babe", "genres": ["Comedy"], "year": "1995", "made": "1995-08-04 00:00:00+02:00"},
     {"title": "Untitled | War", "genres": [], "year": None, "price": 4.99},
 ]
@@ -104,7 +110,10 @@ def test_what_passes(where, wanted):
         ({"year": {"in": 1990}}, "'year.in' part of filters must be a list"),
         ({"year": {"in": [[1]]}}, "'year.in' part of filters must be a number"),
         ({"year": {"in": [1] * (MAX_VALUES + 1)}}, "must be a list of 1 to 1000 values"),
-        ({"year": {"gt": "new"}}, "'year.gt' part of filters must be a number or an ISO 8601 date. Got 'new'"),
+        (
+            {"year": {"gt": "new"}},
+            "'year.gt' part of filters must be a number or an ISO 8601 date. Got 'new'",
+        ),
         ({"year": {"gt": True}}, "must be a number or an ISO 8601 date"),
         ({"year": {"gt": float("nan")}}, "must be a number or an ISO 8601 date"),
         ({"year": {"gt": float("inf")}}, "must be a number or an ISO 8601 date"),
@@ -112,7 +121,10 @@ def test_what_passes(where, wanted):
         ({"year": 10**400}, "must be a number, true, false or text"),
         ({"year": float("nan")}, "must be a number, true, false or text"),
         ({"title": "x" * 1001}, "text of at most 1000 characters"),
-        ({"title": {"contains": ""}}, "'title.contains' part of filters must be text of 1 to 1000 characters"),
+        (
+            {"title": {"contains": ""}},
+            "'title.contains' part of filters must be text of 1 to 1000 characters",
+        ),
         ({"title": {"contains": 3}}, "must be text"),
         ({"title": {"exists": 1}}, "'title.exists' part of filters must be true or false. Got 1"),
         ({"any": []}, "'any' part of filters must be a list of filters"),
@@ -164,7 +176,9 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(FIELDS | st.sampled_from(["in", "gt", "contains", "exists"]) | st.text(max_size=3), inner)
+        | st.dictionaries(
+            FIELDS | st.sampled_from(["in", "gt", "contains", "exists"]) | st.text(max_size=3), inner
+        )
     ),
     max_leaves=20,
 )
