@@ -7,9 +7,10 @@ than a handful of layers.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import lru_cache, partial
 from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
@@ -23,13 +24,13 @@ from recsmith.serving.filters import Filter
 from recsmith.types import BoolArray, FloatArray, IntArray, check_range
 
 Metadata: TypeAlias = Mapping[str, Any]
-"""JSON values by field, none of them null. Shared, so not to be changed."""
+"""JSON values by field. Shared, so not to be changed."""
 
 Upserts: TypeAlias = Mapping[str, tuple[Metadata, bool]]
 """Metadata and availability by item id."""
 
 _T = TypeVar("_T", bound=np.generic)
-_MASKS_KEPT = 64  # filters of a layer; each takes a byte an item
+_MASKS_KEPT = 64  # filters of a layer whose masks are kept; each takes a byte an item
 _ROWS_KEPT = 65_536  # items of the bundle whose metadata is kept as Python has it
 
 
@@ -124,7 +125,7 @@ class Catalogue:
         ]
 
     def metadata(self, index: int) -> Metadata:
-        """What is known of an item.
+        """What is known of an item, without nulls.
 
         Raises
         ------
@@ -201,65 +202,81 @@ class _Entry:
     metadata: Metadata  #: complete: with what the bundle knows
 
 
-class _Layer:
-    """Items with metadata: what a filter is applied to."""
+class _Layer(ABC):
+    """Items with metadata: what a filter is applied to. It holds no reference to itself, so it goes when unused."""
 
-    def __init__(self, size: int, column: Callable[[str], Column]) -> None:
-        self.size = size
-        self.column = cache(column)
-        self.mask = lru_cache(maxsize=_MASKS_KEPT)(self._mask)
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._columns: dict[str, Column] = {}
+        self._masks: dict[Filter, BoolArray] = {}
 
     def __len__(self) -> int:
-        return self.size
+        return self._size
 
-    def _mask(self, chosen: Filter) -> BoolArray:
-        mask = chosen.mask(self)
-        mask.setflags(write=False)
-        return mask
+    def column(self, name: str) -> Column:
+        """The values of a field."""
+        if (found := self._columns.get(name)) is None:
+            found = self._columns[name] = self._column(name)
+        return found
+
+    def mask(self, chosen: Filter) -> BoolArray:
+        """(size,) the items that pass, not to be written to."""
+        if (found := self._masks.get(chosen)) is None:
+            found = chosen.mask(self)
+            found.setflags(write=False)
+            if len(self._masks) >= _MASKS_KEPT:
+                self._masks.clear()
+            self._masks[chosen] = found
+        return found
+
+    @abstractmethod
+    def _column(self, name: str) -> Column: ...
 
 
 class _Bundle(_Layer):
     """The items of the bundle."""
 
     def __init__(self, data: Dataset) -> None:
+        super().__init__(data.n_items)
         features = pl.DataFrame() if data.item_features is None else data.item_features
         series = [plain(column) for column in features.drop("item_id", strict=False).get_columns()]
         self.frame = pl.DataFrame([column for column in series if column is not None])
-        self.metadata = lru_cache(maxsize=_ROWS_KEPT)(self._metadata)
-        self.values = lru_cache(maxsize=_ROWS_KEPT)(self._values)
-        super().__init__(data.n_items, self._column)
+        self.metadata = lru_cache(maxsize=_ROWS_KEPT)(partial(_metadata, self.frame))
+        self.values = lru_cache(maxsize=_ROWS_KEPT)(partial(_values, self.frame))
 
     def _column(self, name: str) -> Column:
         if name not in self.frame.columns:
-            return Column.of_values([None] * self.size)
+            return Column.of_values([None] * len(self))
         return Column.of_series(self.frame[name])
-
-    def _metadata(self, index: int) -> Metadata:
-        return _filled(self.frame.row(index, named=True)) if self.frame.width else {}
-
-    def _values(self, name: str, index: int) -> tuple[str, ...]:
-        value = self.frame[name][index] if name in self.frame.columns else None
-        return parts_of(value.to_list() if isinstance(value, pl.Series) else value)
 
     def rows_of(self, indices: IntArray) -> list[dict[str, Any]]:
         """The metadata of items; nothing for an index that is not in the bundle."""
         if not self.frame.width:
             return [{} for _ in indices]
         at = pl.Series(indices, dtype=pl.Int64)
-        return self.frame.select(pl.all().gather(at.set(at >= self.size, None))).to_dicts()
+        return self.frame.select(pl.all().gather(at.set(at >= len(self), None))).to_dicts()
 
 
 class _Written(_Layer):
     """Items that were written after the bundle was made."""
 
     def __init__(self, entries: Mapping[int, _Entry]) -> None:
+        super().__init__(len(entries))
         self.entries = entries
         self.indices = {entry.id: index for index, entry in entries.items()}
         self.rows = np.fromiter(entries, dtype=np.int64, count=len(entries))
-        super().__init__(len(entries), self._column)
 
     def _column(self, name: str) -> Column:
         return Column.of_values([entry.metadata.get(name) for entry in self.entries.values()])
+
+
+def _metadata(frame: pl.DataFrame, index: int) -> Metadata:
+    return _filled(frame.row(index, named=True)) if frame.width else {}
+
+
+def _values(frame: pl.DataFrame, name: str, index: int) -> tuple[str, ...]:
+    value = frame[name][index] if name in frame.columns else None
+    return parts_of(value.to_list() if isinstance(value, pl.Series) else value)
 
 
 def _merged(layers: tuple[_Written, ...]) -> tuple[_Written, ...]:

@@ -43,7 +43,7 @@ class DryRun:
 
     requests: int  #: that were looked at
     changes: tuple[Change, ...]  #: one for each list that would be another, in the order of the requests
-    acted: Mapping[str, int]  #: for each of the new rules, the requests in which it did something
+    acted: Mapping[str, int]  #: requests in which each new rule did something; ``already_bought`` acts before
 
     @property
     def share(self) -> float:

@@ -13,6 +13,8 @@ from recsmith.serving.filters import Filter
 
 Scalar: TypeAlias = str | bool | int | float
 
+_MOST = 1000.0  # of what raises a relevance, which is at most 1 without
+
 
 class Where(Config):
     """Items by their metadata."""
@@ -77,7 +79,7 @@ class Boost(Where):
     model and of the fallback, whose scores cannot be compared: ``by: 2`` takes an item from the middle to the top.
     """
 
-    by: float = Field(gt=0)
+    by: float = Field(gt=0, le=_MOST)
     """Factor of the relevance: above 1 raises, below 1 lowers."""
 
 
@@ -86,9 +88,9 @@ class Freshness(Config):
 
     field: str
     """Metadata with Unix seconds, ISO 8601 dates or years. An item without it gets nothing."""
-    half_life_days: float = Field(gt=0)
+    half_life_days: float = Field(ge=0.001)
     """Age at which half of the weight is left."""
-    weight: float = Field(gt=0)
+    weight: float = Field(gt=0, le=_MOST)
     """What a brand-new item gets. 1 is the way from the last candidate to the first."""
 
 
