@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,10 +21,11 @@ from starlette.responses import Response
 
 from recsmith.errors import RecsmithError
 from recsmith.serving import schemas
+from recsmith.serving.access import needed
 from recsmith.serving.deployment import Experiment, Variant
 from recsmith.serving.gate import Gate
 from recsmith.serving.problems import HTTPProblem, of_body, of_error, of_validation, path_of, problem
-from recsmith.serving.routes import admin, feedback, health, items, recommend, users
+from recsmith.serving.routes import admin, cloud, feedback, health, items, recommend, users
 from recsmith.serving.runtime import Runtime
 from recsmith.serving.settings import Settings
 from recsmith.serving.telemetry import Metrics, Traces
@@ -61,6 +63,7 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
     app.state.metrics = metrics
     for part in (recommend, feedback, users, items, admin, health):
         app.include_router(part.router)
+    app.include_router(cloud.router())
     _add_page(app)
     _add_errors(app)
     if settings.cors_origins:
@@ -70,7 +73,7 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
             allow_methods=["GET", "POST"],
             allow_headers=["X-API-Key", "Content-Type"],
         )
-    app.openapi = lambda: _documented(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _documented(app, settings)  # type: ignore[method-assign]
     _wrap(app, settings, metrics, traces)
     return app
 
@@ -113,10 +116,22 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            allowed = {"Allow": ", ".join(_methods(app, request.url.path))}
+            return problem(405, str(error.detail), instance=path_of(request), headers=allowed)
         return problem(error.status_code, str(error.detail), instance=path_of(request), headers=error.headers)
 
 
-def _documented(app: FastAPI) -> dict[str, Any]:
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """What a path may be asked with."""
+    found = set()
+    for template, methods in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), path):
+            found |= {method.upper() for method in methods}
+    return sorted(found)
+
+
+def _documented(app: FastAPI, settings: Settings) -> dict[str, Any]:
     """The OpenAPI document, with the bodies that routes check themselves."""
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
@@ -131,6 +146,11 @@ def _documented(app: FastAPI) -> dict[str, Any]:
         document["components"]["securitySchemes"] = {
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}
         }
-        document["security"] = [{"key": []}]
+        for path, methods in document["paths"].items():
+            for method, about in methods.items():
+                if settings.auth == "keys" and needed(method.upper(), path) is not None:
+                    about["security"] = [{"key": []}]
+        words = [name for name in settings.signals if name != "rating"]
+        components["Feedback"]["properties"]["feedback"]["anyOf"][-1] = {"type": "string", "enum": words}
         app.openapi_schema = document
     return app.openapi_schema

@@ -20,11 +20,12 @@ from recsmith.errors import BundleError, ParameterError, UnknownIdError
 from recsmith.models.registry import model_class
 from recsmith.serving.catalogue import Catalogue
 from recsmith.serving.histories import Reader
+from recsmith.serving.schemas import BUNDLE_NAME, BundleName
 from recsmith.serving.settings import Signal
 
 Upserts: TypeAlias = Mapping[str, tuple[dict[str, Any], bool]]
 """Metadata and availability of items that the service was told of, by raw id."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(BUNDLE_NAME)
 _BUCKETS = 10_000
 _MOST_SHOWN = 200_000  # items whose JSON is kept
 
@@ -135,7 +136,7 @@ def version_of(path: Path) -> str:
 class Variant(Config):
     """A bundle in an experiment."""
 
-    bundle: str
+    bundle: BundleName
     """Name of a bundle."""
     share: float = Field(default=1.0, ge=0)
     """Part of the users, relative to the other variants', >= 0; a shadow needs none."""

@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +23,16 @@ _SAFE = [
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 ]
+
+
+def _with_slashes_kept(scope: Scope) -> str:
+    """The decoded path, in which a slash that was sent as %2F belongs to an id; ``PathId`` decodes it."""
+    path: str = scope["path"]
+    raw = scope.get("raw_path") or b""
+    if b"%2f" not in raw.lower() and "%" not in path:
+        return path
+    kept = re.sub(rb"%2[fF]", b"%252F", raw.partition(b"?")[0].replace(b"%25", b"%2525"))
+    return unquote(kept.decode("latin-1"), errors="replace")
 
 
 class _TooLongError(Exception):
@@ -42,6 +53,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         start = time.perf_counter()
+        scope["path"] = _with_slashes_kept(scope)
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         own = given if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8).encode()

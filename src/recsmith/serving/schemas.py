@@ -5,8 +5,17 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    WithJsonSchema,
+    model_validator,
+)
 
+BUNDLE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _LONGEST_ID = 512
 _MOST_IDS = 10_000
 _LAST_SECOND = 253_402_300_799  # 9999-12-31
@@ -17,11 +26,23 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+_ID_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "minLength": 1, "maxLength": _LONGEST_ID, "pattern": "^[^\\u0000]*$"},
+        {"type": "integer"},
+    ]
+}
 Id = Annotated[
-    str, BeforeValidator(_as_text), Field(min_length=1, max_length=_LONGEST_ID, pattern=r"^[^\x00]*$")
+    str,
+    BeforeValidator(_as_text),
+    Field(min_length=1, max_length=_LONGEST_ID, pattern=r"^[^\x00]*$"),
+    WithJsonSchema(_ID_SCHEMA),
 ]
 Ids = Annotated[list[Id], Field(max_length=_MOST_IDS)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
+
+
+BundleName = Annotated[str, Field(pattern=BUNDLE_NAME)]
 
 
 class Wire(BaseModel):
@@ -51,9 +72,9 @@ class RecommendRequest(Wire):
     filters: dict[str, Any] | None = None
     """Conditions on item metadata: ``{"genres": {"contains": "Comedy"}}``."""
     context: Context = Context()
-    explain: bool = False
+    explain: StrictBool = False
     """Give for each item the items of the history that brought it, and what rules did."""
-    include_seen: bool = False
+    include_seen: StrictBool = False
     """Also items that the user has had."""
 
 
@@ -110,7 +131,7 @@ class ItemIn(Wire):
 
     item_id: Id
     metadata: dict[str, Any] = {}
-    available: bool = True
+    available: StrictBool = True
 
 
 class ItemBatch(Wire):

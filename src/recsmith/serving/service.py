@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
-from recsmith.errors import ParameterError, RecsmithError, StorageError
+from recsmith.errors import BundleError, ParameterError, RecsmithError, StorageError
 from recsmith.serving.answers import Answer, Kept
 from recsmith.serving.deployment import Active, Deployment, Experiment, Upserts, located, version_of
 from recsmith.serving.dry_run import DryRun, dry_run
@@ -190,8 +189,7 @@ class Service:
             request.user_id, seen.version, seen.erased, deployment.version, deployment.items_version, rules.version,
             variant, request.num_recommendations, tuple(request.exclude_items), request.include_seen,
             None if request.include_items is None else tuple(request.include_items),
-            None if request.filters is None else orjson.dumps(request.filters),
-            orjson.dumps(request.context.model_dump()),
+            repr(request.filters), request.context.model_dump_json(),
         )  # fmt: skip
 
     def _found(self, keys: Sequence[Hashable]) -> dict[Hashable, Answer]:
@@ -313,12 +311,12 @@ class Service:
 
         Raises
         ------
-        ParameterError
-            There was none.
+        BundleError
+            There was none, or it cannot be used.
         """
         told = self.store.settings().get(ACTIVE) or {}
         if not told.get("previous"):
-            raise ParameterError("There is no earlier bundle to go back to. Activate one by its name.")
+            raise BundleError("There is no earlier bundle to go back to. Activate one by its name.")
         deployment = self._load(Path(told["previous"]))
         self._remember(deployment.path, previous=self.active.main.path)
         self._put(Active(deployment))
@@ -381,7 +379,9 @@ class Service:
         for deployment in self.active.deployments() if hasattr(self, "active") else ():
             if deployment.path == path and deployment.version == version_of(path):
                 return deployment
-        return Deployment.load(path, dict(self._upserts), self._items_version, self.settings.signals)
+        new = Deployment.load(path, dict(self._upserts), self._items_version, self.settings.signals)
+        self.rules.check(new.catalogue)
+        return new
 
     def _put(self, active: Active) -> None:
         """Answer from these bundles, with the items that changed while they were loaded."""

@@ -56,7 +56,7 @@ class Settings(Config):
     """Requests of a key, or of an address without one, in a minute, >= 1."""
     body_bytes: int = Field(default=1 << 20, ge=1024)
     """Longest body of a request, >= 1024."""
-    list_length: int = Field(default=200, ge=1, le=_LONGEST_LIST)
+    list_length: int = Field(default=_LONGEST_LIST, ge=1, le=_LONGEST_LIST)
     """Most items of an answer, 1 to 1000."""
     history_length: int = Field(default=1000, ge=1)
     """Newest events of a user that are read, >= 1."""

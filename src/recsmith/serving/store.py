@@ -18,7 +18,7 @@ from typing import Any, Self, get_args
 import polars as pl
 import sqlalchemy as sa
 
-from recsmith.errors import ParameterError
+from recsmith.errors import ParameterError, UnknownIdError
 from recsmith.serving import schema
 from recsmith.serving.database import Database
 from recsmith.serving.events import (
@@ -357,7 +357,7 @@ class Store:
 
         Raises
         ------
-        ParameterError
+        UnknownIdError
             There is no such key.
         """
         table = schema.api_keys
@@ -365,7 +365,7 @@ class Store:
         with self._database.write() as connection:
             done = connection.execute(sa.update(table).where(table.c.id == key_id).values(revoked=revoked))
             if not done.rowcount:
-                raise ParameterError.of("revoke_key", "key_id", "the id of one of keys()", key_id)
+                raise UnknownIdError(f"There is no API key with the id {key_id}. 'keys list' shows them.")
             _tell(connection, "key", [str(key_id)])
 
     def _upsert(

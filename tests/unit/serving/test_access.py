@@ -46,7 +46,9 @@ def service(tmp_path_factory):
     store = Store.open(url)
     secrets = {role: store.add_key(role, role) for role in ORDER}
     store.close()
-    with served(save(folder, "first"), folder, store_url=url, auth="keys", body_bytes=20_000) as client:
+    with served(
+        save(folder, "first"), folder, store_url=url, auth="keys", body_bytes=20_000, list_length=200
+    ) as client:
         yield client, secrets
 
 
@@ -158,7 +160,7 @@ def test_requests_have_ids(service):
         ("/events", {"events": []}, "events"),
         ("/items", {"items": [{"item_id": ""}]}, "item_id"),
         ("/admin/rules", {"text": "rules: [{bosst: 1}]"}, "'boost'"),
-        ("/admin/experiment", {"name": "e", "variants": {"a": {"bundle": "../x"}}}, "bundles"),
+        ("/admin/experiment", {"name": "e", "variants": {"a": {"bundle": "../x"}}}, "variants.a.bundle"),
     ],
 )
 def test_bad_input_is_told_where_and_what_was_wanted(service, path, body, said):

@@ -148,7 +148,9 @@ def test_why_an_item_is_or_is_not_in_the_list(client):
     full = ids(ask(client, "u3", num_recommendations=40))
     listed = client.post("/explain", json={"user_id": "u3", "item_id": full[1]}).json()
     assert (listed["listed"], listed["rank"]) == (True, 2)
-    late = client.post("/explain", json={"user_id": "u3", "item_id": full[-1], "num_recommendations": 3}).json()
+    late = client.post(
+        "/explain", json={"user_id": "u3", "item_id": full[-1], "num_recommendations": 3}
+    ).json()
     assert not late["listed"]
     assert late["standing"]["score"] < late["score_of_last"]
     had = client.get("/users/u3/history").json()["history"][0]["item_id"]
@@ -157,7 +159,9 @@ def test_why_an_item_is_or_is_not_in_the_list(client):
 
 
 def test_a_new_item_is_seen_by_rules_at_once_and_one_that_is_gone_is_not_shown(client):
-    client.post("/items", json={"items": [{"item_id": "new/one", "metadata": {"title": "New", "genres": "Drama"}}]})
+    client.post(
+        "/items", json={"items": [{"item_id": "new/one", "metadata": {"title": "New", "genres": "Drama"}}]}
+    )
     assert client.get("/items/new%2Fone").json()["known_to_the_model"] is False
     rules = "rules: [{pin: {item: new/one, slot: 2}, name: launch}]"
     assert client.put("/admin/rules", json={"text": rules}).status_code == 200

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from recsmith.serving.deployment import Experiment, listed
 from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, runtime
-from recsmith.serving.schemas import KeyIn, Name, RulesIn
+from recsmith.serving.schemas import BundleName, KeyIn, RulesIn
 
 router = APIRouter(prefix="/admin", responses=PROBLEMS)
 
@@ -31,7 +31,7 @@ async def bundles(request: Request) -> Response:
 
 
 @router.post("/bundles/{name}/activate")
-async def activate(request: Request, name: Name) -> Response:
+async def activate(request: Request, name: BundleName) -> Response:
     """Load a bundle, check it and answer from it, in every worker; the old one serves until then."""
     deployment = await in_thread(runtime(request).service.activate, name)
     return json({"status": "active", "model_version": deployment.version})
@@ -98,7 +98,7 @@ async def keys(request: Request) -> Response:
     )
 
 
-@router.post("/keys", openapi_extra=body_of(KeyIn))
+@router.post("/keys", status_code=201, openapi_extra=body_of(KeyIn))
 async def add_key(request: Request) -> Response:
     """Make a key. Its secret is in this answer and nowhere else."""
     parts = runtime(request)

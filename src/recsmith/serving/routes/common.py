@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from json import dumps
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from fastapi import Request, Response
-from pydantic import BaseModel, TypeAdapter
+from fastapi import Path, Request, Response
+from pydantic import BaseModel, BeforeValidator, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from recsmith.serving.runtime import Runtime
+from recsmith.serving.schemas import Id
 
 M = TypeVar("M", bound=BaseModel)
 in_thread = run_in_threadpool
@@ -31,6 +33,15 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         503: "Try again soon",
     }.items()
 }
+
+
+def _as_sent(value: str) -> str:
+    """Undo what the gate did to an encoded slash."""
+    return value.replace("%2F", "/").replace("%25", "%")
+
+
+PathId = Annotated[Id, BeforeValidator(_as_sent), Path(json_schema_extra={"type": "string"})]
+"""An id in a path, in which a slash is sent as %2F."""
 
 
 def runtime(request: Request) -> Runtime:
@@ -55,6 +66,11 @@ def json(value: Any, status: int = 200) -> Response:
     """A response of JSON."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     return Response(text, status, media_type="application/json")
+
+
+def json_text(value: Any) -> str:
+    """What somebody sent, as JSON again, whatever it is: a number may be longer than 64 bits."""
+    return dumps(value, ensure_ascii=True)
 
 
 def raw(body: bytes) -> Response:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from recsmith.errors import ParameterError, RecsmithError
 from recsmith.serving.events import NewEvent
 from recsmith.serving.problems import of_body
-from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, runtime
+from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, json_text, runtime
 from recsmith.serving.runtime import Runtime
 from recsmith.serving.schemas import EventBatch, EventIn, Feedback
 
@@ -77,8 +77,7 @@ def _put_aside(parts: Runtime, bad: list[dict[str, Any]]) -> None:
     for one in bad:
         given = one["event"]
         user = given.get("user_id") if isinstance(given, dict) else None
-        payload = orjson.dumps(given, option=orjson.OPT_NON_STR_KEYS).decode()
-        rows.append((payload, one["reason"], str(user) if isinstance(user, str | int) else None))
+        rows.append((json_text(given), one["reason"], str(user) if isinstance(user, str | int) else None))
     parts.store.quarantine(rows)
     parts.metrics.events.labels("quarantined").inc(len(bad))
 

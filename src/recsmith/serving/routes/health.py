@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
-from recsmith.serving.routes.common import json
+from recsmith.serving.routes.common import PROBLEMS, json
 
 router = APIRouter()
 
@@ -30,7 +31,11 @@ async def ready(request: Request) -> Response:
     return json(state, 200 if state["model_loaded"] else 503)
 
 
-@router.get("/metrics")
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={status: PROBLEMS[status] for status in (401, 403, 429)},
+)
 async def metrics(request: Request) -> Response:
     """Metrics of all workers as Prometheus reads them."""
     return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
 from recsmith.serving.events import Item
-from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, runtime
-from recsmith.serving.schemas import Id, ItemBatch
+from recsmith.serving.routes.common import PROBLEMS, PathId, body_of, checked, in_thread, json, runtime
+from recsmith.serving.schemas import ItemBatch
 from recsmith.serving.service import Service
 
 router = APIRouter(responses=PROBLEMS)
@@ -37,8 +37,8 @@ async def search(
     return json(await in_thread(_search, runtime(request).service, text, limit))
 
 
-@router.get("/items/{item_id:path}")
-async def item(request: Request, item_id: Id) -> Response:
+@router.get("/items/{item_id}")
+async def item(request: Request, item_id: PathId) -> Response:
     """What is known of an item."""
     service = runtime(request).service
     await in_thread(service.refresh)

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 from recsmith.errors import ParameterError
 from recsmith.serving.explain import reasons, sentence
 from recsmith.serving.problems import of_error
-from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, raw, runtime
-from recsmith.serving.schemas import Id, Recommendations, RecommendBatch, RecommendRequest, Similar, WhyNot
+from recsmith.serving.routes.common import PROBLEMS, PathId, body_of, checked, in_thread, json, raw, runtime
+from recsmith.serving.schemas import Recommendations, RecommendBatch, RecommendRequest, Similar, WhyNot
 from recsmith.serving.service import Service, Told
 
 router = APIRouter(responses=PROBLEMS)
@@ -43,10 +43,10 @@ async def recommend_batch(request: Request) -> Response:
     return json({"answers": out})
 
 
-@router.get("/users/{user_id:path}/recommendations", response_model=Recommendations)
+@router.get("/users/{user_id}/recommendations", response_model=Recommendations)
 async def recommendations(
     request: Request,
-    user_id: Id,
+    user_id: PathId,
     num_recommendations: Annotated[int, Query(ge=1, le=1000)] = 10,
     explain: bool = False,
 ) -> Response:
@@ -57,9 +57,9 @@ async def recommendations(
     return too_long or raw(await parts.recommend(asked))
 
 
-@router.get("/similar/{item_id:path}", response_model=Similar)
+@router.get("/similar/{item_id}", response_model=Similar)
 async def similar(
-    request: Request, item_id: Id, num_similar: Annotated[int, Query(ge=1, le=1000)] = 10
+    request: Request, item_id: PathId, num_similar: Annotated[int, Query(ge=1, le=1000)] = 10
 ) -> Response:
     """Items that are like one, by the active model."""
     return json(await in_thread(_similar, runtime(request).service, item_id, num_similar))

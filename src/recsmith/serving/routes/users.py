@@ -6,21 +6,20 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from recsmith.serving.routes.common import PROBLEMS, in_thread, json, runtime
-from recsmith.serving.schemas import Id
+from recsmith.serving.routes.common import PROBLEMS, PathId, in_thread, json, runtime
 from recsmith.serving.service import Service
 
 router = APIRouter(responses=PROBLEMS)
 
 
-@router.get("/users/{user_id:path}/history")
-async def history(request: Request, user_id: Id) -> Response:
+@router.get("/users/{user_id}/history")
+async def history(request: Request, user_id: PathId) -> Response:
     """What counts as the user's history now, oldest first, and the events that came after the training."""
     return json(await in_thread(_history, runtime(request).service, user_id))
 
 
-@router.delete("/users/{user_id:path}")
-async def erase(request: Request, user_id: Id) -> Response:
+@router.delete("/users/{user_id}")
+async def erase(request: Request, user_id: PathId) -> Response:
     """Delete the user's events, exposures and quarantined events, and hide what the bundles hold of him, at once.
 
     The next training leaves him out. Events that come later begin a new history.
