@@ -39,6 +39,7 @@ app.command("similar")(use.similar)
 app.command("predict")(use.predict)
 app.command("info")(use.info)
 app.command("serve")(serve.serve)
+app.command("retrain")(serve.retrain)
 app.add_typer(serve.keys, name="keys")
 app.command("doctor")(doctor.doctor)
 

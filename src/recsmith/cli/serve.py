@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from recsmith.tables import Table
 
 if TYPE_CHECKING:
     from recsmith.serving.settings import Settings
+    from recsmith.serving.store import Store
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DEMO = Path("bundles/demo")
@@ -103,6 +105,47 @@ def _shown(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
+def retrain(
+    bundle: Annotated[
+        Path, typer.Argument(help="The bundle that 'serve' was started with.", metavar="BUNDLE")
+    ],
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A recipe to fit; otherwise the active bundle's own.")
+    ] = None,
+    look: Annotated[
+        bool, typer.Option("--no-promote", help="Judge and save, and leave the service as it is.")
+    ] = False,
+    store: _Store = None,
+    config: _Config = None,
+    as_json: Json = False,
+) -> None:
+    """Learn from the service's events; promote the new bundle where it is not worse on the newest of them."""
+    output = Output(as_json)
+    opened, settings = _open(store, config)
+    from recsmith.experiment.recipe import Recipe, read_document
+    from recsmith.experiment.train import load_bundle
+    from recsmith.serving import retrain as work
+
+    path = work.active(opened, bundle)
+    output.note(f"Learning from the log of {path} and the events of {_shown(settings.store_url)}.")
+    chosen = None if recipe is None else Recipe.make(str(recipe), **read_document(recipe)).pipeline()
+    found = work.retrain(load_bundle(path), opened, settings.signals, recipe=chosen)
+    new = found.bundle.save(path.parent / f"{bundle.name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
+    promoted = found.better and not look
+    if promoted:
+        work.promote(opened, new, path)
+    opened.close()
+    said = {
+        "bundle": str(new),
+        "events": found.events,
+        "promoted": promoted,
+        "reason": found.reason,
+        "comparison": None if found.comparison is None else found.comparison.as_dict(),
+    }
+    words = f"{found.reason} {new} {'answers now' if promoted else 'is saved, and the active bundle stays'}."
+    output.show(said, *([] if found.comparison is None else [found.comparison]), words)
+
+
 keys = typer.Typer(help="API keys of the service.", no_args_is_help=True)
 
 
@@ -118,7 +161,7 @@ def add(
     if role not in ("reader", "writer", "admin"):
         raise ParameterError.unknown("role", role, ("reader", "writer", "admin"))
     kept: Literal["reader", "writer", "admin"] = role  # type: ignore[assignment]
-    opened = _open(store, config)
+    opened, _ = _open(store, config)
     secret = opened.add_key(name, kept)
     opened.close()
     Output(as_json).show({"name": name, "role": role, "secret": secret}, f"{secret}\nIt is not shown again.")
@@ -127,7 +170,7 @@ def add(
 @keys.command("list")
 def show(store: _Store = None, config: _Config = None, as_json: Json = False) -> None:
     """The keys; their secrets are not known."""
-    opened = _open(store, config)
+    opened, _ = _open(store, config)
     found = [
         {"id": k.id, "name": k.name, "role": k.role, "created": k.created, "revoked": k.revoked}
         for k in opened.keys()  # noqa: SIM118 - no mapping
@@ -146,15 +189,17 @@ def revoke(
     config: _Config = None,
 ) -> None:
     """Make a key invalid, at once and in every worker."""
-    opened = _open(store, config)
+    opened, _ = _open(store, config)
     opened.revoke_key(key_id)
     opened.close()
 
 
-def _open(store: str | None, config: Path | None) -> Any:
+def _open(store: str | None, config: Path | None) -> tuple[Store, Settings]:
+    """The store, and the settings that name it."""
     try:
         from recsmith.serving.settings import Settings
         from recsmith.serving.store import Store
     except ImportError as error:
         raise MissingExtraError.of("recsmith keys", "serve") from error
-    return Store.open(Settings.load(config, store_url=store).store_url)
+    settings = Settings.load(config, store_url=store)
+    return Store.open(settings.store_url), settings

@@ -69,7 +69,8 @@ JSON = st.recursive(
 )
 NAMES = [
     "user_id", "item_id", "num_recommendations", "exclude_items", "include_items", "filters", "context", "explain",
-    "requests", "feedback", "events", "event_type", "event_id", "value", "timestamp", "items", "metadata", "text", "name",
+    "requests", "feedback", "events", "event_type", "event_id", "value", "timestamp", "items", "metadata", "text",
+    "name",
 ]  # fmt: skip
 BODY = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5).map(json.dumps).map(str.encode) | st.binary(
     max_size=60

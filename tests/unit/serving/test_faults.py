@@ -55,9 +55,19 @@ def ready(url) -> bool:
 def process(bundle, store_url, *options):
     """``recsmith serve`` as a user starts it; gives its URL and the process."""
     port = free_port()
+    start = "from recsmith.cli.main import run; run()"
     command = [
-        sys.executable, "-c", "from recsmith.cli.main import run; run()", "serve", str(bundle), "--port", str(port), "--store", store_url, *options
-    ]  # fmt: skip
+        sys.executable,
+        "-c",
+        start,
+        "serve",
+        str(bundle),
+        "--port",
+        str(port),
+        "--store",
+        store_url,
+        *options,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RECSMITH_THREADS": "1"}
     run = subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -1,0 +1,246 @@
+"""``recsmith retrain``: learn from the bundle's log and the events that came after it, and promote what is not worse.
+
+The newest events judge. Up to a moment before them the new model learns, and the old one is told, as the service tells
+it, in its histories; then both are asked for what came after. What is promoted is fitted on everything. An erased user
+is in no part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsmith.bundle import Bundle
+from recsmith.data.dataset import Dataset
+from recsmith.data.ids import IdMap
+from recsmith.data.schema import Log
+from recsmith.data.split import fixed
+from recsmith.errors import DataError
+from recsmith.evaluation import judge
+from recsmith.evaluation.comparison import Comparison, compare
+from recsmith.protocols import Recommender
+from recsmith.recommend import Pipeline, TopK
+from recsmith.serving.deployment import version_of
+from recsmith.serving.events import digest
+from recsmith.serving.service import ACTIVE
+from recsmith.serving.settings import Signal
+from recsmith.serving.store import Store
+from recsmith.types import IntArray, Queries
+
+METRIC = "ndcg@10"
+_JUDGING = 0.2  # share of the new events, the newest, that judge
+_LEAST_USERS = 30  # that have one of these; with fewer nothing can be said
+_MARGIN = 0.01  # relative loss that is taken for chance, unless a test shows it
+
+
+@dataclass(frozen=True, slots=True)
+class Retraining:
+    """What came of it."""
+
+    bundle: Bundle  #: fitted on everything
+    comparison: Comparison | None  #: of old and new on the newest events; None where too few can judge
+    better: bool  #: whether it may be promoted
+    reason: str
+    events: int  #: of the store, that were learned from
+
+
+def retrain(
+    bundle: Bundle,
+    store: Store,
+    signals: Mapping[str, Signal],
+    *,
+    recipe: Pipeline | None = None,
+    seed: int = 0,
+) -> Retraining:
+    """Fit anew on the bundle's log and the store's events, and judge old and new on the newest of these.
+
+    Parameters
+    ----------
+    bundle
+        The active one.
+    store
+        Events; what they say is in ``signals``.
+    recipe
+        What to fit, not fitted yet; None: the bundle's own model with its parameters.
+
+    Raises
+    ------
+    DataError
+        A log without times, or a store without events that say what a user wants.
+    """
+    whole, new = _frames(bundle, store, signals)
+    recipe = _like(bundle.pipeline) if recipe is None else recipe
+    moment = new["timestamp"].sort()[int(len(new) * (1 - _JUDGING))]
+    before, after = (
+        _log(bundle, whole.filter(pl.col("timestamp") < moment)),
+        whole.filter(pl.col("timestamp") >= moment),
+    )
+    comparison = _judged(bundle, recipe, before, _log(bundle, after), seed)
+    better, reason = _verdict(comparison)
+    data = Dataset.from_log(_log(bundle, whole))
+    fitted = _like(recipe).fit(data, rng=seed)
+    kept = replace(bundle, pipeline=fitted, data=data).with_info(seed=seed, retrained=int(time.time()))
+    return Retraining(kept, comparison, better, reason, len(new))
+
+
+def promote(store: Store, bundle: Path, previous: Path) -> None:
+    """Tell every worker to answer from a bundle. ``previous`` answers until then, and after a rollback."""
+    told = store.settings().get(ACTIVE) or {}
+    command = told.get("command") or version_of(previous)
+    value = {"path": str(bundle.resolve()), "version": version_of(bundle), "command": command}
+    store.set_setting(ACTIVE, {**value, "previous": str(previous.resolve()), "experiment": None})
+
+
+def active(store: Store, bundle: Path) -> Path:
+    """The bundle that answers: the one that was activated since ``bundle`` was first served, or ``bundle``."""
+    told = store.settings().get(ACTIVE) or {}
+    return Path(told["path"]) if told.get("command") == version_of(bundle) else bundle
+
+
+def _frames(bundle: Bundle, store: Store, signals: Mapping[str, Signal]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """All events, those of the bundle's log first, and those of the store alone; without erased users."""
+    data = bundle.data
+    if data.time is None:
+        raise DataError(f"{data.name} has no timestamps, so newer events have no place behind its own.")
+    new = _new(store, signals, data.rating_scale or (1.0, 5.0))
+    if new.is_empty():
+        raise DataError(
+            "The store has no event that says what a user wants, so there is nothing new to learn."
+        )
+    columns = {"rating": data.value, "weight": data.weight, "timestamp": data.time}
+    old = pl.DataFrame(
+        {"user_id": data.users.raw(data.user), "item_id": data.items.raw(data.item)}
+    ).with_columns(*(pl.Series(name, values) for name, values in columns.items() if values is not None))
+    gone = set(store.erased())
+    if gone:
+        users = data.users.ids.cast(pl.String)
+        erased = data.users.ids.filter(pl.Series([digest(user) in gone for user in users]))
+        old = old.filter(~pl.col("user_id").is_in(erased.implode()))
+    for key in ("user_id", "item_id"):
+        numbers = new[key].cast(pl.Int64, strict=False)
+        if old[key].dtype != pl.String and (numbers.cast(pl.String) == new[key]).fill_null(False).all():
+            new = new.with_columns(numbers.alias(key))
+        else:
+            old = old.with_columns(pl.col(key).cast(pl.String))
+    new = new.select(pl.col(name).cast(old[name].dtype) for name in old.columns)
+    return pl.concat([old, new]), new
+
+
+def _new(store: Store, signals: Mapping[str, Signal], scale: tuple[float, float]) -> pl.DataFrame:
+    """The store's events that say that a user wants an item."""
+    low, high = scale
+    frame = pl.concat([*store.events_frame(), _NOTHING])
+    said = pl.DataFrame(
+        {
+            "event": list(signals),
+            "weight": [s.weight for s in signals.values()],
+            "place": [s.rating for s in signals.values()],
+        }
+    )
+    place = (
+        pl.when(pl.col("event") == "rating")
+        .then((pl.col("value") - low) / (high - low))
+        .otherwise(pl.col("place"))
+    )
+    frame = frame.join(said, on="event", how="inner", maintain_order="left").with_columns(
+        place=place.clip(0, 1)
+    )
+    wanted = (pl.col("weight") > 0) & (pl.col("place") >= 0.5)
+    return frame.filter(wanted).with_columns(rating=low + pl.col("place") * (high - low))
+
+
+_NOTHING = pl.DataFrame(
+    schema={
+        "user_id": pl.String,
+        "item_id": pl.String,
+        "event": pl.String,
+        "value": pl.Float64,
+        "timestamp": pl.Int64,
+    }
+)
+
+
+def _log(bundle: Bundle, frame: pl.DataFrame) -> Log:
+    """Events with the bundle's tables of users and items."""
+    data = bundle.data
+    tables: dict[str, Any] = {}
+    for name, key, features in (
+        ("users", "user_id", data.user_features),
+        ("items", "item_id", data.item_features),
+    ):
+        tables[name] = None if features is None else features.with_columns(pl.col(key).cast(frame[key].dtype))
+    return Log(interactions=frame, name=data.name, rating_scale=data.rating_scale, **tables)
+
+
+def _judged(bundle: Bundle, recipe: Pipeline, before: Log, after: Log, seed: int) -> Comparison | None:
+    """Old and new, asked for what came after a moment; None where too few users have any."""
+    if after.interactions["user_id"].n_unique() < _LEAST_USERS:
+        return None
+    test = Dataset.from_log(after, keep_catalogue=False)
+    learned = Dataset.from_log(before)
+    new = _like(recipe).fit(learned, rng=seed)
+    split = fixed(learned, test)
+    old = _InOtherSpace.of(bundle, split.train.items)
+    reports = [
+        judge(pipeline, split, name=name, ks=(10,), metrics=("ndcg",), rating=False)
+        for name, pipeline in (("active", old), ("new", new))
+    ]
+    return compare(reports, METRIC, baseline="active")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _InOtherSpace(Pipeline):
+    """A fitted pipeline that is asked, and answers, in another index space of items."""
+
+    inner: Pipeline
+    theirs: IntArray  #: (n_items,) the inner index of each item, -1 where the inner model does not know it
+    back: IntArray  #: (inner n_items,) the index of each inner item, -1 for one that is not asked about
+
+    @classmethod
+    def of(cls, bundle: Bundle, items: IdMap) -> _InOtherSpace:
+        """The bundle's pipeline among ``items``."""
+        theirs, back = bundle.data.items.index(items.ids), items.index(bundle.data.items.ids)
+        model, inner = bundle.pipeline.model, bundle.pipeline
+        return cls(model=model, n_items=len(items), inner=inner, theirs=theirs, back=back)
+
+    def recommend(self, queries: Queries, k: int = 10, **rest: Any) -> TopK:
+        """The lists, in the outer space; the histories are told, so trained user vectors do not answer."""
+        index = self.theirs[queries.items]
+        kept = index >= 0
+        offsets = np.zeros(len(queries) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(queries.rows[kept], minlength=len(queries)), out=offsets[1:])
+        columns = {
+            name: None if (column := getattr(queries, name)) is None else column[kept]
+            for name in ("values", "weights", "times")
+        }
+        told = queries.replace(offsets=offsets, items=index[kept], as_trained=None, **columns)
+        found = self.inner.recommend(told, k, exclude=np.flatnonzero(self.back < 0), **rest)
+        items = np.where(found.items >= 0, self.back[found.items], -1).astype(np.int32)
+        return replace(found, items=items)
+
+
+def _verdict(comparison: Comparison | None) -> tuple[bool, str]:
+    if comparison is None:
+        return False, f"Fewer than {_LEAST_USERS} users have one of the newest events: nothing can be said."
+    rows = {row.model: row for row in comparison.rows}
+    new, old = rows["new"], rows["active"]
+    figures = f"{METRIC} {new.value:.4f} against {old.value:.4f} of the active bundle"
+    if new.verdict == "worse" or new.difference < -_MARGIN * old.value:
+        return False, f"Worse: {figures}."
+    return True, f"Not worse: {figures}."
+
+
+def _like(pipeline: Pipeline) -> Pipeline:
+    """A pipeline with the same parameters that is not fitted."""
+
+    def anew(model: Recommender) -> Recommender:
+        return type(model)(model.config)  # type: ignore[call-arg]
+
+    fallback = None if pipeline.fallback is None else anew(pipeline.fallback)
+    return replace(pipeline, model=anew(pipeline.model), fallback=fallback, n_items=0)
