@@ -32,6 +32,7 @@ from recsmith.serving.telemetry import Metrics, Traces
 from recsmith.version import __version__
 
 _PAGE = Path(__file__).parent / "page"
+_LOOK_SECONDS = 1.0
 _BODIES = (
     schemas.RecommendRequest, schemas.RecommendBatch, schemas.Feedback, schemas.EventBatch, schemas.EventIn,
     schemas.ItemBatch, schemas.WhyNot, schemas.KeyIn, schemas.RulesIn, schemas.Problem, Experiment, Variant,
@@ -48,7 +49,9 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
         app.state.runtime = runtime
         gate: Gate = app.state.gate
         gate.keys, gate.limit = runtime.keys, runtime.limit
+        watching = asyncio.create_task(_watch(runtime))
         yield
+        watching.cancel()
         del app.state.runtime
         await asyncio.to_thread(runtime.close)
         traces.close()
@@ -76,6 +79,13 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
     app.openapi = lambda: _documented(app, settings)  # type: ignore[method-assign]
     _wrap(app, settings, metrics, traces)
     return app
+
+
+async def _watch(runtime: Runtime) -> None:
+    """Follow what others change also while nobody asks: a bundle that was activated is there before it is wanted."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.to_thread(runtime.service.refresh)
 
 
 def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, traces: Traces) -> None:

@@ -230,6 +230,8 @@ def _verdict(comparison: Comparison | None) -> tuple[bool, str]:
         return False, f"Fewer than {_LEAST_USERS} users have one of the newest events: nothing can be said."
     rows = {row.model: row for row in comparison.rows}
     new, old = rows["new"], rows["active"]
+    if not new.value and not old.value:
+        return False, "None of the newest events is in a list of either bundle: nothing can be said."
     figures = f"{METRIC} {new.value:.4f} against {old.value:.4f} of the active bundle"
     if new.verdict == "worse" or new.difference < -_MARGIN * old.value:
         return False, f"Worse: {figures}."

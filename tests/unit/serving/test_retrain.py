@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 
 import numpy as np
@@ -60,8 +61,11 @@ def test_what_came_since_is_learned_and_promoted_and_rolled_back(world, tmp_path
     liked = sum(1 for _ in found.bundle.data.user) - len(old.data)
     assert liked == found.events
     new = found.bundle.save(path.parent / "second")
-    promote(store, new, path)
-    assert active(store, path) == new
+    with served(path, tmp_path, bundles=path.parent) as client:
+        promote(store, new, path)
+        assert active(store, path) == new
+        while client.get("/health").json()["model_version"].startswith("first@"):
+            time.sleep(0.1)  # it is loaded while nobody asks
     with served(path, tmp_path, bundles=path.parent) as client:
         assert client.get("/health").json()["model_version"].startswith("second@")
         fresh = found.bundle.data.users.ids.filter(
