@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help quickstart test lowest newest lint format bench clean
+.PHONY: help quickstart test browser lowest newest lint format bench clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -11,8 +11,14 @@ help:  ## what there is to make
 quickstart: .venv/.installed  ## install, and run the main job on MovieLens-100K
 	$(BIN)/recsmith quickstart
 
-test: .venv/.installed-dev  ## every test, on all cores
+test: .venv/.installed-dev browser  ## every test, on all cores
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+browser: .venv/.installed-dev  ## a Chromium for the tests of the page, where there is none
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || ls $(HOME)/.cache/ms-playwright/chromium-* >/dev/null 2>&1 || \
+	  { echo "No Chromium here; installing one for the tests of the page"; \
+	    { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } || $(BIN)/playwright install chromium || \
+	    echo "That failed: the tests of the page will be skipped, and say so."; }
 
 lowest: .venv/.created  ## every test with the oldest dependencies that pyproject.toml allows
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet uv

@@ -180,6 +180,7 @@ def _next(bundle: Path, user: Any, leaderboard: Path, spent: str) -> list[Any]:
     commands = (
         f"recsmith recommend {bundle} --user {user} --explain",
         f"recsmith similar {bundle} --item 50",
+        f"recsmith serve {bundle}",
         f"recsmith recommend {bundle} --all --out lists.parquet",
         "recsmith compare popular ease ease:half_life=5,reg=1000 --data ml-100k",
         "recsmith train ease --data your.csv --out bundles/yours",

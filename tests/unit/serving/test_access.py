@@ -16,6 +16,7 @@ ROUTES = [
     ("GET", "/users/u1/history", "reader"),
     ("GET", "/similar/i1", "reader"),
     ("POST", "/explain", "reader"),
+    ("GET", "/model", "reader"),
     ("GET", "/items", "reader"),
     ("GET", "/items/i1", "reader"),
     ("GET", "/metrics", "reader"),

@@ -1,6 +1,7 @@
 // The page: everything it shows comes from the same API that anybody may call.
 const $ = (id) => document.getElementById(id);
 const LENGTH = 10;
+const SHOWN = 20; // items of the history
 let user = null;
 
 async function ask(path, body, method = body ? "POST" : "GET") {
@@ -22,7 +23,8 @@ function complain(error) {
 
 function detail(metadata) {
   const { title, ...rest } = metadata;
-  return Object.values(rest).filter((v) => typeof v !== "object").slice(0, 3).join(" · ").replaceAll("|", ", ");
+  const words = Object.values(rest).filter((v) => Array.isArray(v) || typeof v !== "object").map(String);
+  return words.slice(0, 3).join(" · ").replaceAll(/[|,]/g, ", ");
 }
 
 function entry(item, why, rank) {
@@ -68,10 +70,9 @@ async function show() {
   $("explanation").textContent = found.explanation;
   $("latency").textContent = `Answered in ${took.toFixed(0)} ms by ${found.model_version}.`;
   const past = await ask(`/users/${encodeURIComponent(user)}/history`);
-  const latest = past.history.slice(-20).reverse();
-  $("counted").textContent = past.history.length
-    ? `${past.history.length} items, the latest first` : "Nothing yet. Like something.";
-  $("history").replaceChildren(...latest.map((h) => {
+  const latest = [...new Map(past.history.toReversed().map((h) => [h.item_id, h])).values()];
+  $("counted").textContent = latest.length ? `${latest.length} items, the latest first` : "Nothing yet. Like something.";
+  $("history").replaceChildren(...latest.slice(0, SHOWN).map((h) => {
     const li = document.createElement("li");
     li.textContent = h.metadata.title || h.item_id;
     return li;
@@ -93,6 +94,11 @@ $("find").onsubmit = async (event) => {
     const found = await ask(`/items?limit=10&text=${encodeURIComponent($("text").value)}`);
     $("found").replaceChildren(...found.items.map((i) => entry(i)));
   } catch (error) { complain(error); }
+};
+
+$("card").ontoggle = async () => {
+  if (!$("card").open) return;
+  try { $("about").textContent = JSON.stringify(await ask("/model"), null, 2); } catch (error) { complain(error); }
 };
 
 try {

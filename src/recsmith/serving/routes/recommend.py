@@ -17,6 +17,7 @@ from recsmith.serving.schemas import Recommendations, RecommendBatch, RecommendR
 from recsmith.serving.service import Service, Told
 
 router = APIRouter(responses=PROBLEMS)
+_TOLD = ("model", "fallback", "weighting", "data", "info")  # of a bundle's manifest
 _ONE: TypeAdapter[RecommendRequest] = TypeAdapter(RecommendRequest)
 _MANY: TypeAdapter[RecommendBatch] = TypeAdapter(RecommendBatch)
 
@@ -63,6 +64,14 @@ async def similar(
 ) -> Response:
     """Items that are like one, by the active model."""
     return json(await in_thread(_similar, runtime(request).service, item_id, num_similar))
+
+
+@router.get("/model")
+async def model(request: Request) -> Response:
+    """What the active bundle says of itself: model and parameters, log, figures."""
+    deployment = runtime(request).service.active.main
+    told = deployment.bundle.manifest()
+    return json({"model_version": deployment.version, **{name: told[name] for name in _TOLD}})
 
 
 @router.post("/explain", openapi_extra=body_of(WhyNot))

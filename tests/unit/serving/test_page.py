@@ -1,0 +1,136 @@
+"""The page in a real browser: recommend, like, the list changes, similar items; also at the width of a phone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Error, expect, sync_playwright
+from tests.unit.serving.live import save, served
+
+PHONE = {"width": 375, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium: Playwright's own, or that of the system."""
+    with sync_playwright() as play:
+        system = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        own = Path(play.chromium.executable_path)
+        if not own.exists() and system is None:
+            pytest.skip("no Chromium here: 'make browser' installs one")
+        try:
+            with play.chromium.launch(
+                executable_path=None if own.exists() else system, args=["--no-sandbox"]
+            ) as browser:
+                yield browser
+        except Error as error:
+            pytest.fail(f"Chromium does not start: {error}")
+
+
+@pytest.fixture
+def client(tmp_path):
+    with served(save(tmp_path, "first"), tmp_path) as client:
+        yield client
+
+
+@pytest.fixture
+def page(browser, client):
+    """A page of the service that must leave no error in its console and ask nobody else."""
+    said, foreign = [], []
+    page = browser.new_page(base_url=str(client.base_url))
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith(str(client.base_url)) else foreign.append(r.url))
+    yield page
+    assert not said
+    assert not foreign
+    page.close()
+
+
+def titles(page, where="#list"):
+    return page.locator(f"{where} .title").all_text_contents()
+
+
+def test_choose_a_user_like_and_watch_the_list_change(page):
+    page.goto("/")
+    expect(page.get_by_role("status")).to_contain_text("first@")
+    page.get_by_label("User").fill("u1")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#list li")).to_have_count(10)
+    expect(page.locator("#explanation")).to_contain_text("8 events of the history")
+    expect(page.locator("#history li")).to_have_count(8)
+    before = titles(page)
+    expect(page.locator("#list li").first.locator(".why")).to_contain_text("Because of Title")
+    page.get_by_role("button", name=f"Like: {before[0]}").click()
+    expect(page.locator("#history li")).to_have_count(9)
+    expect(page.locator("#history li").first).to_have_text(before[0])
+    after = titles(page)
+    assert before[0] not in after
+    page.get_by_role("button", name=f"Skip: {after[0]}").click()
+    expect(page.locator("#list .title").first).not_to_have_text(after[0])
+    expect(page.locator("#history li")).to_have_count(9)
+    page.get_by_text("The model", exact=True).click()
+    expect(page.locator("#about")).to_contain_text('"name": "ease"')
+    expect(page.locator("#latency")).to_contain_text("ms by first@")
+
+
+def test_an_invented_user_starts_from_what_is_popular(page):
+    page.goto("/")
+    page.get_by_role("button", name="Invent one").click()
+    expect(page.locator("#explanation")).to_contain_text("Nothing is known")
+    expect(page.locator("#list li").first.locator(".why")).to_contain_text("fallback:popular")
+    page.get_by_label("Title", exact=True).fill("title 7")
+    page.get_by_role("button", name="Find").click()
+    page.get_by_role("button", name="Like: Title 7").click()
+    expect(page.locator("#explanation")).to_contain_text("From 1 event of the history")
+    assert all(int(title.split()[1]) % 2 for title in titles(page))
+
+
+def test_similar_items_and_a_link_to_a_user(page):
+    page.goto("/?user=u2")
+    expect(page.locator("#list li")).to_have_count(10)
+    first = titles(page)[0]
+    page.get_by_role("button", name=f"Similar: {first}").first.click()
+    expect(page.get_by_role("heading", name=f"Similar to {first}")).to_be_visible()
+    expect(page.locator("#alike li").first.locator(".why")).to_contain_text("similarity")
+    assert first not in titles(page, "#alike")
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(page):
+    page.set_viewport_size(PHONE)
+    page.goto("/?user=u3")
+    expect(page.locator("#list li")).to_have_count(10)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    heights = page.locator("button:visible").evaluate_all(
+        "all => all.map(b => b.getBoundingClientRect().height)"
+    )
+    assert min(heights) >= 32
+
+
+def test_titles_are_text_and_never_code(page, client):
+    client.post(
+        "/items", json={"items": [{"item_id": "i9", "metadata": {"title": "<img src=x onerror=alert(1)>"}}]}
+    )
+    page.goto("/?user=u4")
+    client.put("/admin/rules", json={"text": "rules: [{pin: {item: i9, slot: 1}}]"})
+    page.goto("/?user=u4")
+    expect(page.locator("#list .title").first).to_have_text("<img src=x onerror=alert(1)>")
+
+
+def test_a_service_that_wants_a_key_asks_for_it(browser, tmp_path):
+    from recsmith.serving.store import Store
+
+    url = f"sqlite:///{tmp_path}/events.db"
+    store = Store.open(url)
+    secret = store.add_key("page", "writer")
+    store.close()
+    with served(save(tmp_path, "first"), tmp_path, store_url=url, auth="keys") as client:
+        page = browser.new_page(base_url=str(client.base_url))
+        page.goto("/?user=u1")
+        expect(page.get_by_role("alert")).to_contain_text("X-API-Key")
+        page.get_by_label("API key").fill(secret)
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator("#list li")).to_have_count(10)
+        page.close()
