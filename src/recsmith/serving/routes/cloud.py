@@ -1,0 +1,84 @@
+"""What managed clouds ask of a container: a route that says it is ready, and one that takes all requests for lists."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import Field, TypeAdapter
+
+from recsmith.errors import ParameterError
+from recsmith.serving.problems import of_error
+from recsmith.serving.routes import health
+from recsmith.serving.routes.common import checked, json, raw, runtime
+from recsmith.serving.runtime import Runtime
+from recsmith.serving.schemas import RecommendRequest, Wire
+
+READY = ("/ping",)  # SageMaker
+SCORE = ("/invocations", "/score")  # SageMaker, Azure ML
+
+
+class Instances(Wire):
+    """Several requests in one body, as Vertex AI sends them."""
+
+    instances: list[RecommendRequest] = Field(min_length=1, max_length=1000)
+    parameters: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+    """A part of Vertex AI's body; what it could say stands in each instance."""
+
+
+_ONE: TypeAdapter[RecommendRequest] = TypeAdapter(RecommendRequest)
+_MANY: TypeAdapter[Instances] = TypeAdapter(Instances)
+
+
+def router() -> APIRouter:
+    """The routes of all clouds; Vertex AI names its own in ``AIP_HEALTH_ROUTE`` and ``AIP_PREDICT_ROUTE``."""
+    routes = APIRouter(include_in_schema=False)
+    for path in (*READY, *_told("AIP_HEALTH_ROUTE")):
+        routes.add_api_route(path, health.ready, methods=["GET"])
+    for path in (*SCORE, *_told("AIP_PREDICT_ROUTE")):
+        routes.add_api_route(path, invoke, methods=["POST"])
+    return routes
+
+
+async def invoke(request: Request) -> Response:
+    """The list for a ``RecommendRequest``; for ``instances`` all of them, with the problem in place of a failed one."""
+    parts = runtime(request)
+    if not _has_instances(await request.body()):
+        return raw(await _list(parts, await checked(request, _ONE)))
+    asked = (await checked(request, _MANY)).instances
+    told = await asyncio.gather(*(_list(parts, one) for one in asked), return_exceptions=True)
+    return json({"predictions": [orjson.Fragment(_body(one)) for one in told]})
+
+
+def _told(variable: str) -> list[str]:
+    path = os.environ.get(variable)
+    return [path] if path else []
+
+
+def _has_instances(body: bytes) -> bool:
+    with suppress(orjson.JSONDecodeError):
+        given = orjson.loads(body)
+        return isinstance(given, dict) and "instances" in given
+    return False
+
+
+async def _list(parts: Runtime, asked: RecommendRequest) -> bytes:
+    most = parts.settings.list_length
+    if asked.num_recommendations > most:
+        raise ParameterError.of(
+            "a request", "num_recommendations", f"at most {most}", asked.num_recommendations
+        )
+    return await parts.recommend(asked)
+
+
+def _body(told: bytes | BaseException) -> bytes:
+    """An answer, or the problem in its place; what is no error of a request goes on."""
+    if isinstance(told, bytes):
+        return told
+    if not isinstance(told, Exception):
+        raise told
+    return bytes(of_error(told).body)
