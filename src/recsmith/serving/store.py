@@ -265,11 +265,21 @@ class Store:
     # --- exposures ------------------------------------------------------------------------------------------
 
     def log_exposures(self, rows: Sequence[Exposure]) -> None:
-        """Append lists that were answered."""
+        """Append lists that were answered, but those of users who were erased meanwhile."""
         values = [exposure_row(row) for row in rows]
-        if values:
-            with self._database.write() as connection:
-                connection.execute(sa.insert(schema.exposures), values)
+        if not values:
+            return
+        table = schema.tombstones.c
+        with self._database.write() as connection:
+            keys = list({row["user_key"] for row in values})
+            gone: dict[str, int] = {}
+            for start in range(0, len(keys), _AT_ONCE):
+                found = sa.select(table.user_key, table.erased_at)
+                some = found.where(table.user_key.in_(keys[start : start + _AT_ONCE]))
+                gone |= {row.user_key: row.erased_at for row in connection.execute(some)}
+            kept = [row for row in values if row["timestamp"] > gone.get(row["user_key"], -1)]
+            if kept:
+                connection.execute(sa.insert(schema.exposures), kept)
 
     def exposures(self, after: int, limit: int) -> list[LoggedExposure]:
         """At most ``limit`` exposures with a ``seq`` above ``after``, in the order of their commits."""

@@ -213,3 +213,13 @@ def test_metrics_never_name_a_user(client):
     assert "recsmith_request_seconds_bucket" in text
     assert 'recsmith_answers_total{from="model"}' in text
     assert "very-secret-user" not in text
+
+
+def test_a_list_that_was_shown_before_an_erasure_is_not_logged_after_it(client):
+    ask(client, "in-haste")
+    client.delete("/users/in-haste")
+    store = client.app.state.runtime.store
+    ask(client, "later")
+    while not any(e.user_id == "later" for e in store.latest_exposures(1000)):
+        pass  # exposures are written behind the answers
+    assert not any(e.user_id == "in-haste" for e in store.latest_exposures(1000))

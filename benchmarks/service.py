@@ -1,0 +1,231 @@
+"""Load on one worker of the service, beside a route that does nothing.
+
+``python benchmarks/service.py`` needs ``wrk`` (Debian: apt install wrk). For each bundle three kinds of request go over
+the same 16 connections, in turn, round by round: a route of a bare FastAPI application that does nothing, requests that
+were asked before (answered from memory), and requests that are all distinct (each is computed). Rates are shares of the
+first, which is the machine's measure; what the gate does (key, limit, counters) is in the service's own figures.
+
+- ``ml-100k``: MovieLens-100K, EASE (``ml-100k/ratings.parquet`` in RECSMITH_EXTRA_DATA or ``--folder``).
+- ``41k``: 20,000 users, 41,000 items, implicit ALS with 64 factors, on a synthetic log.
+- ``1m``: a million items, likewise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+
+import recsmith as rs
+from recsmith.data.dataset import Dataset
+from recsmith.data.schema import Log
+from recsmith.data.sources.synthetic import generate
+from recsmith.experiment.train import train
+
+console = Console(width=140)
+CONNECTIONS, SECONDS = 16, 5
+NOTHING = """
+import sys
+import uvicorn
+from fastapi import FastAPI
+app = FastAPI()
+@app.get("/")
+async def nothing():
+    return {}
+uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
+"""
+REQUEST = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+local n = 0
+request = function()
+  n = n + 1
+  return wrk.format(nil, nil, nil, string.format('BODY', n % USERS + 1, n))
+end
+"""
+BODIES = {
+    "cached": '{"user_id": "%d", "num_recommendations": 10}',
+    "computed": '{"user_id": "%d", "num_recommendations": 10, "exclude_items": ["x%d"]}',
+}
+
+
+def ml_100k(folder: Path) -> Dataset:
+    """MovieLens-100K."""
+    frame = pl.read_parquet(folder / "ml-100k" / "ratings.parquet")
+    return Dataset.from_log(
+        Log(interactions=frame.select("timestamp", user_id="user", item_id="item"), name="ml-100k")
+    )
+
+
+def bundles(folder: Path, at: Path, wanted: list[str]) -> Iterator[tuple[str, Path, int]]:
+    """Name, path and number of users of each bundle."""
+    if "ml-100k" in wanted:
+        data = ml_100k(folder)
+        yield "ml-100k", train("ease", data, reg=1000, half_life=5).save(at / "ml-100k"), data.n_users
+    for name, users, items, events in (
+        ("41k", 20_000, 41_000, 1_000_000),
+        ("1m", 50_000, 1_000_000, 4_000_000),
+    ):
+        if name in wanted:
+            data = Dataset.from_log(generate(users, items, events))
+            yield name, train("ials", data, embedding_size=64, epochs=3).save(at / name), users
+
+
+@contextmanager
+def server(command: list[str], port: int, path: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that answers at ``path``."""
+    environment = {**os.environ, "RECSMITH_RATE_PER_MINUTE": "100000000"}
+    run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        for _ in range(3000):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield run
+    finally:
+        os.killpg(run.pid, signal.SIGTERM)
+        run.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def load(url: str, script: Path | None = None) -> dict[str, float]:
+    """Rate, and latency in milliseconds, of one run of wrk."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency"]
+    told = subprocess.run(
+        [*command, *(["-s", str(script)] if script else []), url], capture_output=True, text=True, check=True
+    ).stdout
+    found = {name: _milliseconds(value) for name, value in re.findall(r"^\s+(50|99)%\s+(\S+)", told, re.M)}
+    errors = re.findall(r"Non-2xx or 3xx responses: (\d+)", told)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", told)
+    return {
+        "rate": float(rate[1]) if rate else 0.0,
+        "p50": found["50"],
+        "p99": found["99"],
+        "errors": float(sum(map(int, errors))),
+    }
+
+
+def _milliseconds(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit]
+
+
+def memory(run: subprocess.Popen[bytes]) -> list[float]:
+    """Megabytes of each process of a service, shared pages divided among those that share them."""
+    pids = subprocess.run(
+        ["pgrep", "-g", str(run.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    found = []
+    for pid in pids:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        found.append(sum(int(kb) for kb in re.findall(r"^Pss:\s+(\d+) kB", text, re.M)) / 1024)
+    return found
+
+
+def measured(name: str, bundle: Path, users: int, rounds: int, at: Path) -> dict[str, Any]:
+    """Rounds of the three kinds."""
+    scripts = {}
+    for kind, body in BODIES.items():
+        scripts[kind] = at / f"{kind}.lua"
+        scripts[kind].write_text(REQUEST.replace("BODY", body).replace("USERS", str(users)))
+    ports = free_port(), free_port()
+    serve = "from recsmith.cli.main import run; run()"
+    ours = [
+        sys.executable,
+        "-c",
+        serve,
+        "serve",
+        str(bundle),
+        "--port",
+        str(ports[1]),
+        "--store",
+        f"sqlite:///{at}/{name}.db",
+    ]
+    rows: dict[str, list[dict[str, float]]] = {"nothing": [], "cached": [], "computed": []}
+    with (
+        server([sys.executable, "-c", NOTHING, str(ports[0])], ports[0], "/"),
+        server(ours, ports[1], "/health") as run,
+    ):
+        url = f"http://127.0.0.1:{ports[1]}/recommend"
+        for kind in ("computed", "cached"):
+            load(url, scripts[kind])  # warm
+        for _ in range(rounds):
+            rows["nothing"].append(load(f"http://127.0.0.1:{ports[0]}/"))
+            rows["cached"].append(load(url, scripts["cached"]))
+            rows["computed"].append(load(url, scripts["computed"]))
+        used = memory(run)
+    out: dict[str, Any] = {"megabytes": used}
+    for kind, runs in rows.items():
+        out[kind] = {key: statistics.median(one[key] for one in runs) for key in runs[0]}
+        shares = [one["rate"] / base["rate"] for one, base in zip(runs, rows["nothing"], strict=True)]
+        out[kind]["share"] = statistics.median(shares)
+        console.print(name, kind, {key: round(value, 2) for key, value in out[kind].items()})
+    return out
+
+
+def workers(bundle: Path, at: Path) -> dict[str, list[float]]:
+    """Memory of the processes with one worker and with three."""
+    out = {}
+    for count in (1, 3):
+        port = free_port()
+        command = [
+            sys.executable, "-c", "from recsmith.cli.main import run; run()", "serve", str(bundle), "--port", str(port),
+            "--store", f"sqlite:///{at}/workers.db", "--workers", str(count),
+        ]  # fmt: skip
+        with server(command, port, "/users/1/recommendations") as run:
+            for user in range(200):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/users/{user}/recommendations").read()
+            out[str(count)] = memory(run)
+        console.print(
+            f"{count} workers: {sum(out[str(count)]):.0f} MB", [round(mb) for mb in out[str(count)]]
+        )
+    return out
+
+
+def main() -> None:
+    """All bundles, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundles", nargs="*", default=["ml-100k", "41k", "1m"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path(os.environ.get("RECSMITH_EXTRA_DATA", ".")))
+    parser.add_argument("--out", type=Path, default=Path("runs") / "service.json")
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        parser.error("wrk is not installed. Debian: apt install wrk")
+    record: dict[str, Any] = {"recsmith": rs.__version__}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        at = Path(folder)
+        for name, bundle, users in bundles(options.folder, at, options.bundles):
+            record[name] = measured(name, bundle, users, options.rounds, at) | {
+                "workers": workers(bundle, at)
+            }
+            options.out.write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
