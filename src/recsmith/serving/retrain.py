@@ -26,9 +26,9 @@ from recsmith.evaluation import judge
 from recsmith.evaluation.comparison import Comparison, compare
 from recsmith.protocols import Recommender
 from recsmith.recommend import Pipeline, TopK
+from recsmith.serving.control import ACTIVE
 from recsmith.serving.deployment import version_of
 from recsmith.serving.events import digest
-from recsmith.serving.service import ACTIVE
 from recsmith.serving.settings import Signal
 from recsmith.serving.store import Store
 from recsmith.types import IntArray, Queries

@@ -33,14 +33,14 @@ async def bundles(request: Request) -> Response:
 @router.post("/bundles/{name}/activate")
 async def activate(request: Request, name: BundleName) -> Response:
     """Load a bundle, check it and answer from it, in every worker; the old one serves until then."""
-    deployment = await in_thread(runtime(request).service.activate, name)
+    deployment = await in_thread(runtime(request).service.control.activate, name)
     return json({"status": "active", "model_version": deployment.version})
 
 
 @router.post("/rollback")
 async def roll_back(request: Request) -> Response:
     """Answer from the bundle that was active before."""
-    deployment = await in_thread(runtime(request).service.roll_back)
+    deployment = await in_thread(runtime(request).service.control.roll_back)
     return json({"status": "active", "model_version": deployment.version})
 
 
@@ -48,14 +48,14 @@ async def roll_back(request: Request) -> Response:
 async def start_experiment(request: Request) -> Response:
     """Answer from several bundles, a user always from the same one; shadows are logged and not shown."""
     experiment = await checked(request, TypeAdapter(Experiment))
-    await in_thread(runtime(request).service.start_experiment, experiment)
+    await in_thread(runtime(request).service.control.start_experiment, experiment)
     return json({"status": "running", "experiment": experiment.model_dump(mode="json")})
 
 
 @router.delete("/experiment")
 async def stop_experiment(request: Request) -> Response:
     """Switch the experiment off: all are answered from the active bundle."""
-    await in_thread(runtime(request).service.start_experiment, None)
+    await in_thread(runtime(request).service.control.start_experiment, None)
     return json({"status": "off"})
 
 
@@ -71,7 +71,7 @@ async def rules(request: Request) -> Response:
 async def set_rules(request: Request) -> Response:
     """Follow new rules, in every worker, from the next answer on."""
     given = await checked(request, TypeAdapter(RulesIn))
-    rules = await in_thread(runtime(request).service.set_rules, given.text)
+    rules = await in_thread(runtime(request).service.control.set_rules, given.text)
     return json({"status": "active", "version": rules.version})
 
 
