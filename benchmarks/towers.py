@@ -139,7 +139,7 @@ def curriculum(folder: Path) -> dict[str, Any]:
         run = trained("neumf", valid, test, negatives=kind, loss="bce", epochs=30, patience=5)
         rows[kind] = {"validation": run.validation, "epochs": run.epochs}
         target = rows["uniform"]["validation"]
-        reached = [epoch["at"] for epoch in run.clock.epochs if epoch.get("validation", 0.0) >= target]
+        reached = [epoch["at"] for epoch in run.clock.epochs if epoch.get(LISTS, 0.0) >= target]
         rows[kind]["seconds_to_uniforms_best"] = reached[0] if reached else None
         reports.append(judge(run.fitted, test, ks=(10,), name=kind, rating=False))
         rows[kind][LISTS] = reports[-1].means[LISTS]
