@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,7 +47,13 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        runtime = await asyncio.to_thread(Runtime, settings, bundle, metrics)
+        try:
+            runtime = await asyncio.to_thread(Runtime, settings, bundle, metrics)
+        except RecsmithError as error:
+            app.state.failed = error
+            logging.getLogger("recsmith.serving").critical("%s", error)
+            raise
+        gc.freeze()  # what a worker starts with stays: the collector need not look at it again
         app.state.runtime = runtime
         gate: Gate = app.state.gate
         gate.keys, gate.limit = runtime.keys, runtime.limit
@@ -63,7 +71,7 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.state.metrics = metrics
+    app.state.metrics, app.state.failed = metrics, None
     for part in (recommend, feedback, users, items, admin, health):
         app.include_router(part.router)
     app.include_router(cloud.router())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -15,28 +18,37 @@ from recsmith.serving.settings import Settings
 from recsmith.serving.telemetry import set_up_logs
 
 _TOLD = "RECSMITH_SERVE"
-_DRAIN_SECONDS = 30
+
+
+_OPTIONS: Mapping[str, Any] = {
+    "log_config": None, "access_log": False, "server_header": False, "timeout_graceful_shutdown": 30
+}  # fmt: skip
 
 
 def run(settings: Settings, bundle: Path, host: str, port: int, workers: int) -> None:
-    """Serve until a signal comes; requests under way are answered first."""
+    """Serve until a signal comes; requests under way are answered first.
+
+    Raises
+    ------
+    RecsmithError
+        What kept a single worker from its start; several log it and end.
+    """
+    set_up_logs()
+    if workers == 1:
+        alone = create(settings, bundle)
+        logging.getLogger("uvicorn.error").addFilter(lambda record: alone.state.failed is None)
+        try:
+            uvicorn.Server(uvicorn.Config(alone, host=host, port=port, **_OPTIONS)).run()
+        except SystemExit:
+            raise alone.state.failed or SystemExit(1) from None
+        return
     os.environ[_TOLD] = json.dumps(
         {"bundle": str(bundle.resolve()), "settings": settings.model_dump(mode="json")}
     )
     with tempfile.TemporaryDirectory(prefix="recsmith-") as counts:
-        if workers > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
-        set_up_logs()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
         uvicorn.run(
-            "recsmith.serving.worker:app",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
+            "recsmith.serving.worker:app", factory=True, host=host, port=port, workers=workers, **_OPTIONS
         )
 
 

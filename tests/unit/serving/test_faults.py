@@ -198,6 +198,37 @@ def test_a_broken_bundle_is_refused_and_the_old_one_serves(bundles, tmp_path):
         assert len(ids(client.get("/users/u1/recommendations"))) == 10
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda bundle, folder: (bundle / "seen.safetensors").unlink(), "seen.safetensors is missing"),
+        (lambda bundle, folder: (folder / "events.db").write_bytes(b"no database" * 1000), "events.db"),
+        (lambda bundle, folder: (folder / "rules.yaml").write_text("rules: [{bosst: 1}]"), "'boost'"),
+    ],
+)
+def test_what_keeps_a_service_from_its_start_is_said_and_ends_it(bundles, tmp_path, spoil, said):
+    bundle = tmp_path / "first"
+    shutil.copytree(bundles / "first", bundle)
+    (tmp_path / "rules.yaml").write_text("rules: []")
+    spoil(bundle, tmp_path)
+    start = "from recsmith.cli.main import run; run()"
+    options = [
+        "--port",
+        str(free_port()),
+        "--store",
+        f"sqlite:///{tmp_path}/events.db",
+        "--rules",
+        str(tmp_path / "rules.yaml"),
+    ]
+    command = [sys.executable, "-c", start, "serve", str(bundle), *options]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    assert run.returncode in (1, 2), run.stderr
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert said in last
+    assert "Traceback" not in run.stderr
+
+
 def test_what_was_activated_is_active_after_a_restart_until_another_bundle_is_served(bundles, tmp_path):
     with served(bundles / "first", tmp_path) as client:
         client.post("/admin/bundles/second/activate").raise_for_status()
