@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("provider", choices=PROVIDERS)
     parser.add_argument("verb", nargs="?", choices=["serve"], help="SageMaker adds it; it changes nothing")
     parser.add_argument("--bundle", type=Path, help="a folder in place of the provider's")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     try:
         launch = Launch.of(given.provider, os.environ, given.bundle)
         run(launch.settings, launch.bundle, "0.0.0.0", launch.port, workers=1)
