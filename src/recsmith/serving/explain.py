@@ -60,7 +60,9 @@ def sentence(found: Sequence[dict[str, Any]], source: str) -> str:
     if source.startswith("rule:"):
         return f"Placed here by the rule {source.removeprefix('rule:')!r}."
     if source.startswith("fallback:"):
-        return f"The history has no evidence for more; {source.removeprefix('fallback:')!r} gives this to all."
+        return (
+            f"The history has no evidence for more; {source.removeprefix('fallback:')!r} gives this to all."
+        )
     if not found:
         return f"The model {source!r} gave it, and cannot say for which item of the history."
     names = [str(one["title"]) for one in found]
