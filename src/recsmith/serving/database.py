@@ -149,7 +149,7 @@ class Database:
             ) from error
 
     def _remedy(self, reason: str) -> str:
-        if "full" in reason or "space" in reason:
+        if "disk is full" in reason or "No space left" in reason:
             return "Free some space and try again."
         if "locked" in reason:
             return f"Another process has held it for more than {_PATIENCE_S:g} s. End that one or try again."

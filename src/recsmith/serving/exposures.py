@@ -12,7 +12,7 @@ from recsmith.serving.events import Exposure
 from recsmith.serving.store import Store
 
 log = logging.getLogger("recsmith.serving")
-_EVERY_SECONDS = 0.2
+_EVERY_SECONDS = 0.05  # a longer wait makes longer work, which answers then wait for
 _AT_ONCE = 2000
 _MOST = 200_000  # that wait while the store is out of reach; then the oldest go
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import secrets
@@ -17,6 +18,7 @@ from recsmith.serving.settings import Settings
 from recsmith.serving.telemetry import Metrics, Traces, request_id
 
 log = logging.getLogger("recsmith.requests")
+_PROCESS, _numbers = secrets.token_hex(6).encode(), itertools.count(1)
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _SAFE = [
     (b"x-content-type-options", b"nosniff"),
@@ -44,6 +46,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, traces: Traces) -> None:
         self.app, self.settings, self.metrics, self.traces = app, settings, metrics, traces
+        self.counters: dict[tuple[str, int], tuple[Any, Any]] = {}
         self.keys: Keys | None = None
         self.limit: RateLimit | None = None
 
@@ -56,7 +59,7 @@ class Gate:
         scope["path"] = _with_slashes_kept(scope)
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        own = given if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        own = given if given and _GIVEN_ID.fullmatch(given) else b"%s-%x" % (_PROCESS, next(_numbers))
         token = request_id.set(own.decode())
         status = 500
         begun = False
@@ -143,11 +146,20 @@ class Gate:
 
         return limited
 
+    def _counters(self, name: str, status: int) -> tuple[Any, Any]:
+        """The counters of a route and a status, looked up once."""
+        found = self.counters.get((name, status))
+        if found is None:
+            found = self.metrics.requests.labels(name, str(status)), self.metrics.seconds.labels(name)
+            self.counters[name, status] = found
+        return found
+
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route: Any = scope.get("route")
         name = getattr(route, "path_format", None) or getattr(route, "path", None) or "none"
-        self.metrics.requests.labels(name, str(status)).inc()
-        self.metrics.seconds.labels(name).observe(seconds)
+        count, times = self._counters(name, status)
+        count.inc()
+        times.observe(seconds)
         if self.settings.request_log == "all" or (self.settings.request_log == "errors" and status >= 400):
             fields = {
                 "method": scope["method"],

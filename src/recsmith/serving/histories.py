@@ -56,6 +56,10 @@ class Histories:
             self._kept.popitem(last=False)
         return out
 
+    def peek(self, user: str) -> Seen | None:
+        """What a user did, where that is in memory."""
+        return self._kept.get(digest(user))
+
     def forget(self, keys: Iterable[str] | None = None) -> None:
         """Read users anew when they come again, by the ``digest`` of their ids; None: all."""
         if keys is None:

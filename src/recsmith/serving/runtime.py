@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +21,16 @@ from recsmith.serving.store import Store
 from recsmith.serving.telemetry import Metrics
 
 
+_SWITCH_SECONDS = 0.001  # a thread lets others on: the writer of exposures must not hold up answers
+
+
 class Runtime:
     """The parts of a worker."""
 
     def __init__(self, settings: Settings, bundle: Path, metrics: Metrics) -> None:
         """Open the store and load the bundle; raises as ``Service`` and ``Store.open`` do."""
         parallel.set_threads(settings.threads)
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self.settings, self.metrics = settings, metrics
         self.store = Store.open(settings.store_url)
         self.shared = None if settings.redis_url is None else Shared(settings.redis_url)
@@ -43,7 +48,7 @@ class Runtime:
 
     async def recommend(self, request: RecommendRequest) -> bytes:
         """The body of an answer; it is in the exposure log afterwards."""
-        told = await self.answers.submit(request)
+        told = self.service.kept(request) or await self.answers.submit(request)
         return self.finish(request, told)
 
     def finish(self, request: RecommendRequest, told: Told) -> bytes:

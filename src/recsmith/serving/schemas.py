@@ -60,18 +60,21 @@ class Context(BaseModel):
     """Items looked at in this session, oldest first, that were not sent as feedback."""
 
 
+_NO_CONTEXT = Context()
+
+
 class RecommendRequest(Wire):
     """Who wants a list, and of what."""
 
     user_id: Id | None = None
     """None: an anonymous session, known by ``context.recent_items``."""
     num_recommendations: int = Field(default=10, ge=1, le=1000)
-    exclude_items: Ids = []
+    exclude_items: Ids = Field(default_factory=list)
     include_items: Ids | None = None
     """These alone may be recommended; unknown ids are passed over."""
     filters: dict[str, Any] | None = None
     """Conditions on item metadata: ``{"genres": {"contains": "Comedy"}}``."""
-    context: Context = Context()
+    context: Context = Field(default_factory=lambda: _NO_CONTEXT)
     explain: StrictBool = False
     """Give for each item the items of the history that brought it, and what rules did."""
     include_seen: StrictBool = False

@@ -28,6 +28,7 @@ from recsmith.serving.store import Store
 from recsmith.types import IntArray
 
 log = logging.getLogger("recsmith.serving")
+_NOBODY = Seen()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +105,25 @@ class Service:
         told: list[Told | Exception] = out  # type: ignore[assignment]
         return self._shadowed(told, requests, seen, active, rules, now) if active.shadows() else told
 
+    def kept(self, request: RecommendRequest) -> Told | None:
+        """An answer that is in memory and up to date; None where that takes longer to know than microseconds."""
+        if not self._one_at_a_time.acquire(blocking=False):
+            return None
+        try:
+            if not self.store.unchanged(self._mark) or self.active.shadows():
+                return None
+            seen = _NOBODY if request.user_id is None else self._histories.peek(request.user_id)
+            if seen is None:
+                return None
+            deployment, variant = self.active.choose(request.user_id)
+            key = self._key(request, seen, deployment, self.rules, variant)
+            answer = None if key is None else self._kept.get(key)
+            return None if answer is None else Told(answer, cached=True)
+        except StorageError:
+            return None
+        finally:
+            self._one_at_a_time.release()
+
     def history(self, user: str, deployment: Deployment | None = None) -> tuple[History, Seen]:
         """What is known of a user, in the index space of a bundle, and his events in the store."""
         with self._one_at_a_time:
@@ -122,14 +142,13 @@ class Service:
             return Lister(deployment, self.rules, time.time()), one
 
     def _seen(self, users: Sequence[str | None]) -> list[Seen]:
-        nobody = Seen()
         known = [user for user in users if user is not None]
         try:
             found = dict(zip(known, self._histories.get(known), strict=True)) if known else {}
         except StorageError as error:
             self._fall_behind(error)
             found = {}
-        return [nobody if user is None else found.get(user, nobody) for user in users]
+        return [_NOBODY if user is None else found.get(user, _NOBODY) for user in users]
 
     def _read(
         self, deployment: Deployment, users: Sequence[str | None], seen: Sequence[Seen]

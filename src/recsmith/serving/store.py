@@ -212,6 +212,11 @@ class Store:
         lost = bool(rows) and rows[0].oldest > after + 1
         return Changes(mark, [Change(seq, kind, key) for seq, kind, key, _ in rows], lost)
 
+    def unchanged(self, after: int) -> bool:
+        """Whether ``changes`` would give none, as far as that is known in microseconds; always False but for SQLite."""
+        version = self._database.version()
+        return version is not None and self._seen == (version, after)
+
     def prune_changes(self, keep: int) -> None:
         """Delete all changes but the newest ``keep``.
 

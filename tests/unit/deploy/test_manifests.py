@@ -11,7 +11,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from recsmith.serving import worker
 from recsmith.serving.settings import PREFIX, Settings
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -19,7 +18,7 @@ COMPOSE = DEPLOY / "compose.yaml"
 MANIFESTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((DEPLOY / "k8s").glob("*.yaml"))}
 KUSTOMIZATION = MANIFESTS.pop("kustomization")
 KUBERNETES = ("1.34", "1.37")  # preStop with sleep is stable since the first
-DRAIN_SECONDS = worker._DRAIN_SECONDS
+DRAIN_SECONDS = 30  # of a worker, from SIGTERM on
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +26,29 @@ def compose():
     return yaml.safe_load(COMPOSE.read_text())
 
 
-@pytest.fixture(scope="module")
-def pod():
-    return MANIFESTS["deployment"]["spec"]["template"]["spec"]
+PODS = {
+    "deployment": MANIFESTS["deployment"]["spec"]["template"]["spec"],
+    "retraining": MANIFESTS["retraining"]["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(params=PODS)
+def pod(request):
+    """Each pod in turn."""
+    return PODS[request.param]
+
+
+@pytest.fixture
 def container(pod):
     (only,) = pod["containers"]
+    assert only["image"] == "recsmith"
     return only
+
+
+@pytest.fixture(scope="module")
+def served():
+    """The container of the service."""
+    return PODS["deployment"]["containers"][0]
 
 
 def checked_by_schema(file: Path) -> subprocess.CompletedProcess[str]:
@@ -80,10 +93,10 @@ def test_no_secret_stands_in_compose(compose):
     assert all("${POSTGRES_PASSWORD:?" in line for line in passwords)
 
 
-def test_the_service_may_finish_its_requests(compose, pod, container):
+def test_the_service_may_finish_its_requests(compose, served):
     assert int(compose["services"]["service"]["stop_grace_period"].removesuffix("s")) > DRAIN_SECONDS
-    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod["terminationGracePeriodSeconds"] > pause + DRAIN_SECONDS
+    pause = served["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert PODS["deployment"]["terminationGracePeriodSeconds"] > pause + DRAIN_SECONDS
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -101,14 +114,10 @@ def test_a_schema_would_find_a_wrong_name():
 def test_the_kustomization_names_all_manifests():
     assert {Path(name).stem for name in KUSTOMIZATION["resources"]} == set(MANIFESTS)
     assert all((DEPLOY / "k8s" / name).is_file() for name in KUSTOMIZATION["resources"])
-    assert [image["name"] for image in KUSTOMIZATION["images"]] == [container_of("deployment")["image"]]
+    assert [image["name"] for image in KUSTOMIZATION["images"]] == ["recsmith"]
 
 
-def container_of(name):
-    return MANIFESTS[name]["spec"]["template"]["spec"]["containers"][0]
-
-
-def test_what_names_another_part_finds_it(container):
+def test_what_names_another_part_finds_it(served):
     deployment, budget, autoscaler = (MANIFESTS[n] for n in ("deployment", "disruption_budget", "autoscaler"))
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     selectors = (
@@ -119,8 +128,7 @@ def test_what_names_another_part_finds_it(container):
     assert all(selector == labels for selector in selectors)
     target = autoscaler["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == (deployment["kind"], deployment["metadata"]["name"])
-    assert MANIFESTS["service"]["spec"]["ports"][0]["targetPort"] == container["ports"][0]["name"]
-    assert container["envFrom"] == [{"configMapRef": {"name": MANIFESTS["config"]["metadata"]["name"]}}]
+    assert MANIFESTS["service"]["spec"]["ports"][0]["targetPort"] == served["ports"][0]["name"]
 
 
 def test_volumes_are_there(pod, container):
@@ -130,8 +138,8 @@ def test_volumes_are_there(pod, container):
     assert claim == MANIFESTS["bundles"]["metadata"]["name"]
 
 
-def test_probes_ask_what_they_should(container):
-    asked = {name: container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+def test_probes_ask_what_they_should(served):
+    asked = {name: served[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert {name: probe["path"] for name, probe in asked.items()} == {
         "startupProbe": "/health/ready",
         "livenessProbe": "/health/live",
@@ -162,6 +170,7 @@ def test_a_pod_can_always_be_moved():
 
 
 def test_variables_are_settings_and_secrets_are_references(compose, container):
+    assert container["envFrom"] == [{"configMapRef": {"name": MANIFESTS["config"]["metadata"]["name"]}}]
     named = {variable["name"]: variable for variable in container["env"]}
     assert all("secretKeyRef" in variable["valueFrom"] for variable in named.values())
     config = {name: text for name, text in MANIFESTS["config"]["data"].items() if name.startswith(PREFIX)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 from tests.unit.serving.live import save, served
@@ -143,7 +144,7 @@ def test_requests_have_ids(service):
     client, _ = service
     assert client.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
     made = client.get("/health", headers={"X-Request-ID": "no\tgood"}).headers["x-request-id"]
-    assert len(made) == 16
+    assert re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", made)
 
 
 @pytest.mark.parametrize(
