@@ -20,7 +20,6 @@ from recsmith.serving.shared import Shared
 from recsmith.serving.store import Store
 from recsmith.serving.telemetry import Metrics
 
-
 _SWITCH_SECONDS = 0.001  # a thread lets others on: the writer of exposures must not hold up answers
 
 
