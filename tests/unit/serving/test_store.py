@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from recsmith.errors import ParameterError, StorageError
+from recsmith.errors import ParameterError, StorageError, UnknownIdError
 from recsmith.serving.events import Change, Exposure, Item, NewEvent, digest, hash_secret
 from recsmith.serving.store import Store
 
@@ -316,7 +316,7 @@ def test_keys(store, other):
     first, second = other.keys()
     assert (first.revoked, second.revoked) == (revoked, None)
     assert revoked >= first.created
-    with pytest.raises(ParameterError, match="'key_id' parameter of revoke_key"):
+    with pytest.raises(UnknownIdError, match="no API key with the id 99"):
         store.revoke_key(99)
     with pytest.raises(ParameterError, match=r"no role named 'reeder'. Did you mean 'reader'"):
         store.add_key("shop", "reeder")
