@@ -18,6 +18,14 @@ from recsmith.serving.migrations import migrate
 
 _PATIENCE_S = 30.0  # that a connection waits for another one to let go
 _PAUSE_S = 0.01
+#: Of libpq, in seconds but for the last, in ms: a server that has gone silent is given up; what the URL says wins.
+_REACH = {
+    "connect_timeout": 2,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7309453663391643509)"}
 _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -194,5 +202,6 @@ def _sqlite_engine(url: URL) -> Engine:
 
 
 def _postgresql_engine(url: URL) -> Engine:
-    """An engine that notices before use that the server was restarted."""
-    return create_engine(url, hide_parameters=True, pool_pre_ping=True)
+    """An engine that notices before use that the server was restarted, and soon that it cannot be reached."""
+    given = {name: value for name, value in _REACH.items() if name not in url.query}
+    return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=given)

@@ -77,6 +77,7 @@ class Runtime:
     def _write(self, batches: Sequence[Sequence[NewEvent]]) -> list[list[bool]]:
         """One transaction for all that wait."""
         stored = self.store.add_events([event for batch in batches for event in batch])
+        self.service.store_is_back()
         self.metrics.events.labels("stored").inc(sum(stored))
         self.metrics.events.labels("repeated").inc(len(stored) - sum(stored))
         out, start = [], 0

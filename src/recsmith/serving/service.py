@@ -29,6 +29,7 @@ from recsmith.types import IntArray
 
 log = logging.getLogger("recsmith.serving")
 _NOBODY = Seen()
+_AGAIN_SECONDS = 2.0  # between questions to a store that is out of reach
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +59,7 @@ class Service:
         """
         self.store, self.settings, self.shared = store, settings, shared
         self.degraded: str | None = None  #: why answers may be behind; None while all is well
+        self._again = 0.0  # when the store is asked again
         self._mark = store.mark()
         self._histories = Histories(store, settings.users_in_memory, settings.history_length)
         self._kept = Kept(settings.answers_in_memory, settings.answers_seconds)
@@ -143,11 +145,14 @@ class Service:
 
     def _seen(self, users: Sequence[str | None]) -> list[Seen]:
         known = [user for user in users if user is not None]
+        found: dict[str, Seen] = {}
         try:
-            found = dict(zip(known, self._histories.get(known), strict=True)) if known else {}
+            if known and not self._waits():
+                found = dict(zip(known, self._histories.get(known), strict=True))
         except StorageError as error:
             self._fall_behind(error)
-            found = {}
+        if self.degraded is not None:
+            found = {user: seen for user in known if (seen := self._histories.peek(user)) is not None}
         return [_NOBODY if user is None else found.get(user, _NOBODY) for user in users]
 
     def _read(
@@ -261,6 +266,8 @@ class Service:
             self._refresh()
 
     def _refresh(self) -> None:
+        if self._waits():
+            return
         try:
             changes = self.store.changes(self._mark)
         except StorageError as error:
@@ -297,7 +304,15 @@ class Service:
     def _fall_behind(self, error: StorageError) -> None:
         if self.degraded is None:
             log.error("the store is out of reach; answers go on without new events: %s", error)
-        self.degraded = str(error)
+        self.degraded, self._again = str(error), time.monotonic() + _AGAIN_SECONDS
+
+    def store_is_back(self) -> None:
+        """Somebody was answered by the store: ask it again at once."""
+        self._again = 0.0
+
+    def _waits(self) -> bool:
+        """Whether the store was out of reach a moment ago: then nobody waits for it."""
+        return self.degraded is not None and time.monotonic() < self._again
 
     def dry_run(self, text: str, requests: int) -> DryRun:
         """What other rules would change in the latest lists that were answered; nothing is changed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 
 import yaml
 from pydantic import Field
@@ -105,7 +105,8 @@ class Settings(Config):
 
 def _parsed(name: str, text: str) -> Any:
     """A variable's value: text, or what YAML makes of it where a setting is no text."""
-    if Settings.model_fields[name].annotation in (str, str | None, Path | None):
+    kind = Settings.model_fields[name].annotation
+    if kind in (str, str | None, Path | None) or get_origin(kind) is Literal:
         return text or None
     try:
         return yaml.safe_load(text)

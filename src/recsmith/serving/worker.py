@@ -35,7 +35,7 @@ def run(settings: Settings, bundle: Path, host: str, port: int, workers: int) ->
     """
     set_up_logs()
     if workers == 1:
-        alone = create(settings, bundle)
+        alone = create(settings, bundle.resolve())
         logging.getLogger("uvicorn.error").addFilter(lambda record: alone.state.failed is None)
         try:
             uvicorn.Server(uvicorn.Config(alone, host=host, port=port, **_OPTIONS)).run()
