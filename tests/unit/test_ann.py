@@ -89,7 +89,7 @@ def test_what_must_not_appear_does_not(log, indexed, small):
     first = np.unique(seen.items[:, 0])[:200]
     assert not np.isin(indexed.recommend(queries, K, exclude=first).items, first).any()
     own = (np.arange(len(queries) + 1) * 2, seen.items[:, :2].ravel())
-    without = indexed.recommend(queries, K, exclude=own)
+    without = indexed.recommend(queries, K, exclude_each=own)
     assert not (without.items[:, :, None] == seen.items[:, None, :2]).any()
 
 
