@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -35,6 +36,7 @@ from recsmith.version import __version__
 
 _PAGE = Path(__file__).parent / "page"
 _LOOK_SECONDS = 1.0
+_PRUNE_EVERY = 3600  # looks
 _BODIES = (
     schemas.RecommendRequest, schemas.RecommendBatch, schemas.Feedback, schemas.EventBatch, schemas.EventIn,
     schemas.ItemBatch, schemas.WhyNot, schemas.KeyIn, schemas.RulesIn, schemas.Problem, Experiment, Variant,
@@ -91,9 +93,11 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
 
 async def _watch(runtime: Runtime) -> None:
     """Follow what others change also while nobody asks: a bundle that was activated is there before it is wanted."""
-    while True:
+    for look in itertools.count():
         await asyncio.sleep(_LOOK_SECONDS)
         await asyncio.to_thread(runtime.service.refresh)
+        if look % _PRUNE_EVERY == 0:
+            await asyncio.to_thread(runtime.prune)
 
 
 def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, traces: Traces) -> None:

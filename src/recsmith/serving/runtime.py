@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from recsmith import parallel
+from recsmith.errors import StorageError
 from recsmith.serving.access import Keys, RateLimit
 from recsmith.serving.answers import new_recomm_id
 from recsmith.serving.batching import Batcher
@@ -20,6 +22,7 @@ from recsmith.serving.shared import Shared
 from recsmith.serving.store import Store
 from recsmith.serving.telemetry import Metrics
 
+_CHANGES_KEPT = 100_000
 _SWITCH_SECONDS = 0.001  # a thread lets others on: the writer of exposures must not hold up answers
 
 
@@ -58,6 +61,11 @@ class Runtime:
             self.exposures.add(shadow.exposure(request.user_id, recomm_id, now, shadow=True))
         self.metrics.answers.labels("cache" if told.cached else "model").inc()
         return told.answer.body(request.user_id, recomm_id, now)
+
+    def prune(self) -> None:
+        """Delete changes that every worker has read long ago; one that has not reads everything anew."""
+        with suppress(StorageError):  # it comes again
+            self.store.prune_changes(_CHANGES_KEPT)
 
     def close(self) -> None:
         """Finish what is under way, write what waits."""
