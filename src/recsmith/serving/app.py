@@ -27,7 +27,7 @@ from recsmith.serving import schemas
 from recsmith.serving.access import needed
 from recsmith.serving.deployment import Experiment, Variant
 from recsmith.serving.gate import Gate
-from recsmith.serving.problems import HTTPProblem, of_body, of_error, of_validation, path_of, problem
+from recsmith.serving.problems import of_body, of_error, of_validation, path_of, problem
 from recsmith.serving.routes import admin, cloud, feedback, health, items, recommend, users
 from recsmith.serving.runtime import Runtime
 from recsmith.serving.settings import Settings
@@ -130,10 +130,6 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RecsmithError)
     async def ours(request: Request, error: RecsmithError) -> Response:
-        return of_error(error, path_of(request))
-
-    @app.exception_handler(HTTPProblem)
-    async def said(request: Request, error: HTTPProblem) -> Response:
         return of_error(error, path_of(request))
 
     @app.exception_handler(HTTPException)

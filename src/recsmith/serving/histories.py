@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from recsmith.data.dataset import Dataset
-from recsmith.data.ids import IdMap
 from recsmith.serving.events import Event, digest
 from recsmith.serving.settings import Signal
 from recsmith.serving.store import Store
@@ -134,7 +133,7 @@ class Reader:
     def _joined(self, before: History, events: Sequence[Event]) -> History:
         """``before`` and then ``events``; what a user came to dislike is no part of it any more."""
         known = [e for e in events if e.event_type in self.signals]
-        items = self._index([e.item_id for e in known])
+        items = self.data.items.index([e.item_id for e in known])
         known = [e for e, item in zip(known, items, strict=True) if item >= 0]
         items = items[items >= 0]
         if not known:
@@ -157,9 +156,6 @@ class Reader:
             hidden=np.union1d(before.hidden, np.union1d(items[hides], disliked)).astype(np.int32),
             as_trained=False,
         )
-
-    def _index(self, ids: Sequence[str]) -> IntArray:
-        return text_index(self.data.items, ids)
 
     def _place(self, event: Event, signal: Signal) -> float:
         """Where an event stands on the rating scale, 0 to 1."""
@@ -184,11 +180,6 @@ def queries(histories: Sequence[History]) -> Queries:
         as_trained=np.array([h.as_trained for h in histories]),
         **columns,  # type: ignore[arg-type]
     )
-
-
-def text_index(ids: IdMap, texts: Sequence[str]) -> IntArray:
-    """(n,) int32 index of each text, -1 where it is not known."""
-    return ids.index(texts) if len(texts) else np.zeros(0, dtype=np.int32)
 
 
 def _and_then(before: Any, kept: Any, after: Any, dtype: type) -> Any:

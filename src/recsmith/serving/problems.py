@@ -18,14 +18,6 @@ MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 20
 
 
-class HTTPProblem(Exception):  # noqa: N818 - it becomes a response
-    """A response that is an error."""
-
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.headers = status, detail, headers
-
-
 def problem(
     status: int,
     detail: str,
@@ -51,8 +43,6 @@ def problem(
 
 def of_error(error: Exception, instance: str | None = None) -> Response:
     """What an error of recsmith means to the sender."""
-    if isinstance(error, HTTPProblem):
-        return problem(error.status, error.detail, instance=instance, headers=error.headers)
     if isinstance(error, OverloadedError):
         return problem(503, str(error), instance=instance, headers={"Retry-After": "1"})
     if isinstance(error, StorageError):

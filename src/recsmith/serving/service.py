@@ -18,7 +18,7 @@ from recsmith.serving.control import Control
 from recsmith.serving.deployment import Active, Deployment
 from recsmith.serving.dry_run import DryRun, dry_run
 from recsmith.serving.events import NewEvent
-from recsmith.serving.histories import Histories, History, Seen, text_index
+from recsmith.serving.histories import Histories, History, Seen
 from recsmith.serving.lists import Asked, Lister
 from recsmith.serving.rules import Rules
 from recsmith.serving.schemas import RecommendRequest
@@ -158,7 +158,7 @@ class Service:
     def _read(
         self, deployment: Deployment, users: Sequence[str | None], seen: Sequence[Seen]
     ) -> list[History]:
-        index = text_index(deployment.bundle.data.users, [user or "" for user in users])
+        index = deployment.bundle.data.users.index([user or "" for user in users])
         return deployment.reader.read(index, seen, deployment.version)
 
     def _asked(

@@ -91,17 +91,6 @@ class Store:
         """Close all connections."""
         self._database.close()
 
-    def ping(self) -> None:
-        """Ask the database for a sign of life.
-
-        Raises
-        ------
-        StorageError
-            There is none.
-        """
-        with self._database.read() as connection:
-            connection.execute(sa.select(1))
-
     # --- events ---------------------------------------------------------------------------------------------
 
     def add_events(self, events: Sequence[NewEvent]) -> list[bool]:

@@ -337,10 +337,6 @@ def test_a_refused_url_does_not_tell_the_password():
     assert "secret" not in str(caught.value)
 
 
-def test_ping(store):
-    store.ping()
-
-
 def test_a_server_that_is_not_there(tmp_path):
     with pytest.raises(StorageError, match="Look whether the server runs") as caught:
         Store.open(f"postgresql://me:secret@/name?host={tmp_path}")

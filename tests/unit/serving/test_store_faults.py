@@ -87,7 +87,7 @@ def test_a_restarted_server(postgres, postgres_url):
                 call()
     finally:
         postgres.ensure_postgres_running()
-    store.ping()
+    store.mark()
     assert store.add_events([event("before"), event("meanwhile")]) == [False, True]
     assert [change.kind for change in store.changes(1).rows] == ["user"]
     store.close()
