@@ -125,6 +125,14 @@ class Queries:
             as_trained=None if self.as_trained is None else self.as_trained[start:stop],
         )
 
+    def keep(self, events: BoolArray, items: IntArray) -> Queries:
+        """The same requests with the events that ``events`` (m,) marks; ``items`` (m,) stand in place of the items."""
+        offsets = np.zeros(len(self) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(self.rows[events], minlength=len(self)), out=offsets[1:])
+        columns = {name: getattr(self, name) for name in ("values", "weights", "times")}
+        kept = {name: None if column is None else column[events] for name, column in columns.items()}
+        return self.replace(offsets=offsets, items=items[events], **kept)
+
     def replace(self, **changes: Any) -> Queries:
         """A copy with some fields changed."""
         return _replace(self, **changes)

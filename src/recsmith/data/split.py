@@ -194,18 +194,8 @@ def _told(queries: Queries, given: Queries, index_of: IntArray) -> tuple[Queries
     if len(queries.items):
         raise DataError("Users of the train log cannot be judged with another history. Make two splits.")
     items = index_of[given.items]
-    kept = np.flatnonzero(items >= 0)
-    offsets = np.zeros(len(given) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(given.rows[kept], minlength=len(given)), out=offsets[1:])
-    told = given.replace(
-        users=queries.users,
-        offsets=offsets,
-        items=items[kept],
-        values=None if given.values is None else given.values[kept],
-        weights=None if given.weights is None else given.weights[kept],
-        times=None if given.times is None else given.times[kept],
-    )
-    return told, len(items) - len(kept)
+    told = given.keep(items >= 0, items).replace(users=queries.users)
+    return told, int((items < 0).sum())
 
 
 def _counts(train: Dataset, queries: Queries, truth: Truth, n_silent: int) -> list[str]:

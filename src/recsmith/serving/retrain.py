@@ -212,14 +212,7 @@ class _InOtherSpace(Pipeline):
     def recommend(self, queries: Queries, k: int = 10, **rest: Any) -> TopK:
         """The lists, in the outer space; the histories are told, so trained user vectors do not answer."""
         index = self.theirs[queries.items]
-        kept = index >= 0
-        offsets = np.zeros(len(queries) + 1, dtype=np.int64)
-        np.cumsum(np.bincount(queries.rows[kept], minlength=len(queries)), out=offsets[1:])
-        columns = {
-            name: None if (column := getattr(queries, name)) is None else column[kept]
-            for name in ("values", "weights", "times")
-        }
-        told = queries.replace(offsets=offsets, items=index[kept], as_trained=None, **columns)
+        told = queries.keep(index >= 0, index).replace(as_trained=None)
         found = self.inner.recommend(told, k, exclude=np.flatnonzero(self.back < 0), **rest)
         items = np.where(found.items >= 0, self.back[found.items], -1).astype(np.int32)
         return replace(found, items=items)
