@@ -31,6 +31,7 @@ class Control:
         self._items_version = mark
         self._upserts = {i.item_id: (dict(i.metadata), i.available) for i in store.items()}
         self._swap = threading.Lock()
+        self._wanted: Mapping[str, Any] = {}  #: what is being loaded for another worker
         told = store.settings()
         self.rules = self._read_rules(told)
         self.active = self._start(told)
@@ -172,10 +173,14 @@ class Control:
         if same and wanted["version"] == self.active.main.version:
             return
 
+        self._wanted = wanted
+
         def load() -> None:
             try:
                 main = self._load(Path(wanted["path"]))
-                self._put(self._experiment(main, None if experiment is None else Experiment(**experiment)))
+                active = self._experiment(main, None if experiment is None else Experiment(**experiment))
+                if self._wanted is wanted:  # nothing else was activated while it was loaded
+                    self._put(active)
             except (RecsmithError, OSError) as error:
                 log.error("%s was activated and cannot be loaded here: %s", wanted["path"], error)
 

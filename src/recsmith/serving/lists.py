@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,7 @@ from recsmith.serving.schemas import RecommendRequest
 from recsmith.types import BoolArray, FloatArray, IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Asked:
     """A request with the evidence for it."""
 
@@ -35,7 +35,7 @@ class Asked:
     variant: str | None = None
     propensity: float = 1.0  #: probability of the variant
 
-    @property
+    @cached_property
     def context(self) -> dict[str, Any]:
         """What rules may look at."""
         return self.request.context.model_dump()
@@ -48,20 +48,21 @@ class Lister:
     deployment: Deployment
     rules: Rules
     now: float
-    _shared: dict[Any, Any] = field(default_factory=dict)
 
     def answers(self, asked: Sequence[Asked]) -> list[Answer]:
         """An answer for each request; those that may hold the same items are scored together."""
         groups: dict[Any, list[int]] = defaultdict(list)
-        limits = [self._limits(one) for one in asked]
-        for row, (key, *_) in enumerate(limits):
-            groups[key].append(row)
+        limits = [
+            (self._passed(one.request), self.rules.hidden(self.deployment.catalogue, one.context))
+            for one in asked
+        ]
+        for row, (passed, hidden) in enumerate(limits):
+            key = None if passed is None else passed.tobytes()
+            groups[asked[row].request.include_seen, id(hidden), key].append(row)
         out: list[Answer | None] = [None] * len(asked)
         for rows in groups.values():
-            _, include, exclude = limits[rows[0]]
-            for row, answer in zip(
-                rows, self._together([asked[r] for r in rows], include, exclude), strict=True
-            ):
+            answers = self._together([asked[r] for r in rows], *limits[rows[0]])
+            for row, answer in zip(rows, answers, strict=True):
                 out[row] = answer
         return out  # type: ignore[return-value]
 
@@ -105,22 +106,6 @@ class Lister:
             withheld=np.union1d(outside, one.history.items),
         )
 
-    def _limits(self, one: Asked) -> tuple[Any, IntArray | None, IntArray | None]:
-        """A key of what may be in the list, items that alone may be, and items that must not be."""
-        request, catalogue = one.request, self.deployment.catalogue
-        hidden = self.rules.hidden(catalogue, one.context)
-        passed = self._passed(request)
-        allowed = None if passed is None else passed[: catalogue.n_known]
-        base = (request.include_seen, id(hidden))
-        if allowed is None:
-            if hidden is None:
-                return base, None, None
-            if id(hidden) not in self._shared:
-                self._shared[id(hidden)] = (np.flatnonzero(hidden), hidden)
-            return base, None, self._shared[id(hidden)][0]
-        include = np.flatnonzero(allowed if hidden is None else allowed & ~hidden)
-        return (*base, include.tobytes()), include, None
-
     def _passed(self, request: RecommendRequest) -> BoolArray | None:
         """(n_items,) what the filters and ``include_items`` let pass; None for everything."""
         catalogue = self.deployment.catalogue
@@ -144,9 +129,15 @@ class Lister:
         return parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
 
     def _together(
-        self, asked: Sequence[Asked], include: IntArray | None, exclude: IntArray | None
+        self, asked: Sequence[Asked], passed: BoolArray | None, hidden: BoolArray | None
     ) -> list[Answer]:
-        """Answers to requests with the same limits."""
+        """Answers to requests with the same limits: (n_items,) what may be in a list, (n_known,) what must not."""
+        include = exclude = None
+        if passed is not None:
+            known = passed[: self.deployment.catalogue.n_known]
+            include = np.flatnonzero(known if hidden is None else known & ~hidden)
+        elif hidden is not None:
+            exclude = np.flatnonzero(hidden)
         lengths = [self.rules.depth(one.request.num_recommendations, one.context) for one in asked]
         outside = [self._outside(one) for one in asked]
         bounds = np.zeros(len(asked) + 1, dtype=np.int64)
@@ -160,12 +151,11 @@ class Lister:
             exclude_each=(bounds, np.concatenate(outside).astype(np.int64)) if bounds[-1] else None,
         )
         return [
-            self._answer(one, lists, row, length, outside[row])
+            self._answer(one, lists, row, self._slots(one, lists, row, length, outside[row], passed))
             for row, (one, length) in enumerate(zip(asked, lengths, strict=True))
         ]
 
-    def _answer(self, one: Asked, lists: TopK, row: int, length: int, outside: IntArray) -> Answer:
-        slots = self._slots(one, lists, row, length, outside)
+    def _answer(self, one: Asked, lists: TopK, row: int, slots: Sequence[Slot]) -> Answer:
         shown = self.deployment.shown([slot.item for slot in slots])
         sources = [self._source(slot) for slot in slots]
         entries: list[dict[str, Any]] = [
@@ -199,7 +189,9 @@ class Lister:
             variant=one.variant,
         )
 
-    def _slots(self, one: Asked, lists: TopK, row: int, length: int, outside: IntArray) -> list[Slot]:
+    def _slots(
+        self, one: Asked, lists: TopK, row: int, length: int, outside: IntArray, passed: BoolArray | None
+    ) -> list[Slot]:
         k = one.request.num_recommendations
         n = int((lists.items[row, :length] >= 0).sum())
         items, scores, sources = lists.items[row, :n], lists.scores[row, :n], lists.sources[row, :n]
@@ -212,7 +204,7 @@ class Lister:
             self.deployment.catalogue,
             one.context,
             withheld=outside if one.request.include_seen else np.union1d(outside, one.history.items),
-            allowed=self._passed(one.request),
+            allowed=passed,
             similarity=self.similarity,
             now=int(self.now),
         )

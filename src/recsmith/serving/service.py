@@ -140,8 +140,9 @@ class Service:
             self.refresh()
             deployment, variant = self.active.choose(request.user_id)
             (seen,) = self._seen([request.user_id])
-            (one,) = self._asked(deployment, [(request, seen, variant)], self.active)
-            return Lister(deployment, self.rules, time.time()), one
+            rules = self.rules
+            (one,) = self._asked(deployment, [(request, seen, variant)], self.active, rules)
+            return Lister(deployment, rules, time.time()), one
 
     def _seen(self, users: Sequence[str | None]) -> list[Seen]:
         known = [user for user in users if user is not None]
@@ -166,28 +167,31 @@ class Service:
         deployment: Deployment,
         wanted: Sequence[tuple[RecommendRequest, Seen, str | None]],
         active: Active,
+        rules: Rules,
     ) -> list[Asked]:
         histories = self._read(deployment, [r.user_id for r, _, _ in wanted], [s for _, s, _ in wanted])
         out = []
         for (request, seen, variant), history in zip(wanted, histories, strict=True):
             if request.context.recent_items:
                 history = deployment.reader.session(history, request.context.recent_items)
-            bought = self._bought(deployment, request, seen)
+            bought = self._bought(deployment, request, seen, rules)
             propensity = 1.0
             if variant is not None and active.experiment is not None and request.user_id is not None:
                 propensity = active.experiment.assign(request.user_id)[1]
             out.append(Asked(request, history, bought, variant, propensity))
         return out
 
-    def _bought(self, deployment: Deployment, request: RecommendRequest, seen: Seen) -> IntArray | None:
+    def _bought(
+        self, deployment: Deployment, request: RecommendRequest, seen: Seen, rules: Rules
+    ) -> IntArray | None:
         """Items that a rule hides since the user has had them; None where no rule asks."""
-        if not any(rule.already_bought is not None for rule in self.rules.rules):
+        if not any(rule.already_bought is not None for rule in rules.rules):
             return None
         events = seen.events
         items = deployment.catalogue.index([e.item_id for e in events])
         times = np.array([e.timestamp for e in events], dtype=np.int64)
         kinds = [e.event_type for e in events]
-        return self.rules.bought(items, times, kinds, request.context.model_dump(), int(time.time()))
+        return rules.bought(items, times, kinds, request.context.model_dump(), int(time.time()))
 
     def _made(
         self,
@@ -201,7 +205,9 @@ class Service:
         if not wanted:
             return []
         try:
-            return list(Lister(deployment, rules, now).answers(self._asked(deployment, wanted, active)))
+            return list(
+                Lister(deployment, rules, now).answers(self._asked(deployment, wanted, active, rules))
+            )
         except RecsmithError as error:
             if len(wanted) == 1:
                 return [error]
