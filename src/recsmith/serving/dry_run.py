@@ -91,7 +91,7 @@ def _applied(
     rules: Rules, request: LoggedRequest, catalogue: Catalogue, similarity: Similarity | None
 ) -> tuple[list[Slot], set[str]]:
     """The list, and the names of the rules that did something to it or to its candidates."""
-    result = rules.reranked(
+    result = rules.apply(
         request.k,
         request.candidates,
         catalogue,

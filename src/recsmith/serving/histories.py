@@ -11,11 +11,9 @@ import numpy as np
 
 from recsmith.data.dataset import Dataset
 from recsmith.serving.events import Event, digest
-from recsmith.serving.settings import Signal
+from recsmith.serving.settings import DISLIKE, Signal
 from recsmith.serving.store import Store
 from recsmith.types import FloatArray, IntArray, Queries
-
-_DISLIKE = 0.5  # place on the rating scale below which an event says that the user does not want the item
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,8 +140,8 @@ class Reader:
         places = np.array([self._place(e, s) for e, s in zip(known, signals, strict=True)])
         weights = np.array([s.weight for s in signals], dtype=np.float32)
         last = {int(item): place for item, place in zip(items, places, strict=True)}
-        disliked = np.array([item for item, place in last.items() if place < _DISLIKE], dtype=np.int32)
-        told = (weights > 0) & (places >= _DISLIKE) & ~np.isin(items, disliked)
+        disliked = np.array([item for item, place in last.items() if place < DISLIKE], dtype=np.int32)
+        told = (weights > 0) & (places >= DISLIKE) & ~np.isin(items, disliked)
         kept = ~np.isin(before.items, disliked)
         hides = np.array([s.hides for s in signals]) & ~told
         low, high = self.scale

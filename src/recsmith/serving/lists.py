@@ -207,7 +207,7 @@ class Lister:
             allowed=passed,
             similarity=self.similarity,
             now=int(self.now),
-        )
+        ).slots
 
     def _source(self, slot: Slot) -> str:
         return f"rule:{slot.rules[-1]}" if slot.source == RULE else self.deployment.source(slot.source)

@@ -29,7 +29,7 @@ from recsmith.recommend import Pipeline, TopK
 from recsmith.serving.control import ACTIVE
 from recsmith.serving.deployment import version_of
 from recsmith.serving.events import digest
-from recsmith.serving.settings import Signal
+from recsmith.serving.settings import DISLIKE, Signal
 from recsmith.serving.store import Store
 from recsmith.types import IntArray, Queries
 
@@ -151,7 +151,7 @@ def _new(store: Store, signals: Mapping[str, Signal], scale: tuple[float, float]
     frame = frame.join(said, on="event", how="inner", maintain_order="left").with_columns(
         place=place.clip(0, 1)
     )
-    wanted = (pl.col("weight") > 0) & (pl.col("place") >= 0.5)
+    wanted = (pl.col("weight") > 0) & (pl.col("place") >= DISLIKE)
     return frame.filter(wanted).with_columns(rating=low + pl.col("place") * (high - low))
 
 

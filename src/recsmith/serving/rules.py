@@ -37,7 +37,7 @@ from recsmith.config import Config
 from recsmith.errors import ParameterError
 from recsmith.serving.catalogue import Catalogue
 from recsmith.serving.filters import Filter
-from recsmith.serving.rerank import SECONDS_A_DAY, Candidates, NamedRules, Reranked, Similarity, Slot, rerank
+from recsmith.serving.rerank import SECONDS_A_DAY, Candidates, NamedRules, Reranked, Similarity, rerank
 from recsmith.serving.rule_schema import Rule
 from recsmith.topk import LONG
 from recsmith.types import BoolArray, IntArray
@@ -174,8 +174,8 @@ class Rules(Config):
         allowed: BoolArray | None = None,
         similarity: Similarity | None = None,
         now: int,
-    ) -> list[Slot]:
-        """The list of one request: ``min(k, n)`` slots, where n items are left of candidates and pins.
+    ) -> Reranked:
+        """The list of one request, and which rules acted: ``min(k, n)`` slots, where n candidates and pins are left.
 
         Parameters
         ----------
@@ -200,30 +200,6 @@ class Rules(Config):
         ParameterError
             A rule looks at a field that no item has.
         """
-        return self.reranked(
-            k,
-            candidates,
-            catalogue,
-            context,
-            withheld=withheld,
-            allowed=allowed,
-            similarity=similarity,
-            now=now,
-        ).slots
-
-    def reranked(
-        self,
-        k: int,
-        candidates: Candidates,
-        catalogue: Catalogue,
-        context: Mapping[str, Any],
-        *,
-        withheld: IntArray | None = None,
-        allowed: BoolArray | None = None,
-        similarity: Similarity | None = None,
-        now: int,
-    ) -> Reranked:
-        """As ``apply``, with the names of the rules that acted."""
         if k < 1:
             raise ParameterError.of("the rules", "k", ">= 1", k)
         prepared = self._prepared(catalogue, context)

@@ -15,6 +15,7 @@ from recsmith.errors import DataError, ParameterError
 
 PREFIX = "RECSMITH_"
 _LONGEST_LIST = 1000
+DISLIKE = 0.5  #: place on the rating scale below which an event says that the user does not want the item
 
 
 class Signal(Config):

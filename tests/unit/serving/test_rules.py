@@ -43,7 +43,9 @@ def ranked(items=range(N), scores=None, sources=None) -> Candidates:
 def applied(document, k=N, candidates=None, catalogue=None, context=None, now=0, **rest):
     rules = Rules.read(document)
     found = ranked() if candidates is None else candidates
-    return rules.apply(k, found, shop() if catalogue is None else catalogue, context or {}, now=now, **rest)
+    return rules.apply(
+        k, found, shop() if catalogue is None else catalogue, context or {}, now=now, **rest
+    ).slots
 
 
 def items(slots):
@@ -363,7 +365,7 @@ def test_what_always_holds(request_):
     now = 12_000 * DAY
 
     def answer(rules):
-        return rules.apply(k, found, catalogue, {}, withheld=withheld, similarity=alike, now=now)
+        return rules.apply(k, found, catalogue, {}, withheld=withheld, similarity=alike, now=now).slots
 
     slots, shown = answer(rules), items(answer(rules))
     assert repr(answer(Rules.read(document))) == repr(slots)
@@ -391,7 +393,7 @@ def test_what_always_holds(request_):
 def test_caps_hold_and_are_relaxed_only_for_a_short_list(request_):
     document, k, found, written, withheld = request_
     catalogue, rules = shop(written), Rules.read(document)
-    slots = rules.apply(k, found, catalogue, {}, withheld=withheld, similarity=alike, now=0)
+    slots = rules.apply(k, found, catalogue, {}, withheld=withheld, similarity=alike, now=0).slots
     strict = [s.item for s in slots if not any("relaxed" in name for name in s.rules)]
     pins = [s.item for s in slots if any(name.startswith("pin") for name in s.rules)]
     caps = [rule.at_most for rule in rules.rules if rule.at_most is not None]
