@@ -30,7 +30,7 @@ from recsmith.serving.control import ACTIVE
 from recsmith.serving.deployment import version_of
 from recsmith.serving.events import digest
 from recsmith.serving.settings import DISLIKE, Signal
-from recsmith.serving.store import Store
+from recsmith.serving.store import EVENT_FRAME, Store
 from recsmith.types import IntArray, Queries
 
 METRIC = "ndcg@10"
@@ -155,15 +155,7 @@ def _new(store: Store, signals: Mapping[str, Signal], scale: tuple[float, float]
     return frame.filter(wanted).with_columns(rating=low + pl.col("place") * (high - low))
 
 
-_NOTHING = pl.DataFrame(
-    schema={
-        "user_id": pl.String,
-        "item_id": pl.String,
-        "event": pl.String,
-        "value": pl.Float64,
-        "timestamp": pl.Int64,
-    }
-)
+_NOTHING = pl.DataFrame(schema=EVENT_FRAME)
 
 
 def _log(bundle: Bundle, frame: pl.DataFrame) -> Log:

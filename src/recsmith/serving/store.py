@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, get_args
 
 import polars as pl
@@ -46,12 +46,22 @@ from recsmith.serving.rows import (
     item_row,
 )
 
-_FRAME = {
+EVENT_FRAME = {
     "user_id": pl.String,
     "item_id": pl.String,
     "event": pl.String,
     "value": pl.Float64,
     "timestamp": pl.Int64,
+    "recomm_id": pl.String,
+}
+EXPOSURE_FRAME = {
+    "recomm_id": pl.String,
+    "user_id": pl.String,
+    "variant": pl.String,
+    "model_version": pl.String,
+    "timestamp": pl.Int64,
+    "shadow": pl.Boolean,
+    "items": pl.String,
 }
 _AT_ONCE = 10_000  # parameters of one query
 _FRAME_ROWS = 100_000
@@ -140,21 +150,39 @@ class Store:
         Yields
         ------
         pl.DataFrame
-            ``user_id, item_id, event, value, timestamp``: its type, and Unix seconds. Each frame is a query of its
-            own: events that are added meanwhile come too, and a user erased meanwhile may be in earlier frames.
+            ``user_id, item_id, event, value, timestamp, recomm_id``: its type, and Unix seconds. Each frame is a
+            query of its own: events that are added meanwhile come too, and a user erased meanwhile may be in earlier
+            frames.
         """
         table = schema.events.c
-        columns = (table.user_id, table.item_id, table.event_type, table.value, table.timestamp)
+        columns = (
+            table.user_id,
+            table.item_id,
+            table.event_type,
+            table.value,
+            table.timestamp,
+            table.recomm_id,
+        )
+        return self._frames(table.seq, columns, EVENT_FRAME)
+
+    def exposures_frame(self) -> Iterator[pl.DataFrame]:
+        """All exposures, as ``events_frame`` gives the events; ``items`` is the JSON text of the slots."""
+        table = schema.exposures.c
+        return self._frames(table.seq, [table[name] for name in EXPOSURE_FRAME], EXPOSURE_FRAME)
+
+    def _frames(
+        self, seq: sa.Column[int], columns: Sequence[sa.Column[Any]], types: Mapping[str, Any]
+    ) -> Iterator[pl.DataFrame]:
+        """A log in frames of ``_FRAME_ROWS``, a query each."""
         after = 0
         while True:
             with self._database.read() as connection:
-                query = _after(sa.select(table.seq, *columns), table.seq, after, _FRAME_ROWS)
-                rows = connection.execute(query).all()
+                rows = connection.execute(_after(sa.select(seq, *columns), seq, after, _FRAME_ROWS)).all()
             if not rows:
                 return
             after = rows[-1].seq
             _, *values = zip(*rows, strict=True)
-            yield pl.DataFrame(dict(zip(_FRAME, values, strict=True)), schema=_FRAME)
+            yield pl.DataFrame(dict(zip(types, values, strict=True)), schema=types)
 
     def quarantine(self, rows: Sequence[tuple[str, str, str | None]]) -> None:
         """Keep events that could not be taken: (payload as JSON text, reason, user id where it is known)."""

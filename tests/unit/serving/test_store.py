@@ -116,6 +116,7 @@ def test_a_frame_of_all_events(store, monkeypatch):
             "event": ["rating", "view", "rating"],
             "value": [4.5, None, 2.0],
             "timestamp": [5, 3, 9],
+            "recomm_id": pl.Series([None, None, None], dtype=pl.String),
         }
     )
     assert pl.concat(frames).equals(wanted)
