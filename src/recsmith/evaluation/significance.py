@@ -128,7 +128,16 @@ def intervals(
     drawn = replicates(list(samples.values()), resamples=resamples, seed=seed)
     if against is not None:
         drawn -= drawn[:, [list(samples).index(against)]]
-    return {name: _percentiles(drawn[:, j], level) for j, name in enumerate(samples)}
+    return {name: percentiles(drawn[:, j], level) for j, name in enumerate(samples)}
+
+
+def percentiles(drawn: FloatArray, level: float) -> Interval:
+    """The bounds that hold the middle ``level`` of what was drawn, NaN aside."""
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn):
+        return Interval(float("nan"), float("nan"))
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
 
 
 def paired_p(
@@ -173,18 +182,24 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number (Y. Benjamini, Y. Hochberg, JRSS B 57(1), 1995).
+
+    Of those below the level, the share that are false is expected to stay below it, where the tests are independent
+    or positively dependent. This promises less than ``holm`` and finds more.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(-p, kind="stable")
+    stepped = np.minimum.accumulate(p[order] * len(p) / np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return [float(value) for value in corrected]
+
+
 def _ratio(total: FloatArray, count: FloatArray, root: BoolArray | bool) -> FloatArray:
     mean: FloatArray = np.full(np.shape(total), np.nan)
     np.divide(total, count, out=mean, where=np.asarray(count) > 0)
     return np.where(root, np.sqrt(np.abs(mean)), mean)
-
-
-def _percentiles(drawn: FloatArray, level: float) -> Interval:
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn):
-        return Interval(float("nan"), float("nan"))
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
 
 
 def _t_test(difference: FloatArray) -> float:

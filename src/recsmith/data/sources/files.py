@@ -115,6 +115,22 @@ def read(
     )
 
 
+def read_table(source: Any) -> pl.DataFrame:
+    """A table of any columns, out of one file of a kind that ``read`` knows, or of a frame.
+
+    Columns of a text file that hold nothing but numbers become numbers; ids stay text.
+
+    Raises
+    ------
+    DataError
+        The file is missing, empty, unreadable or ragged, or ``source`` is a folder of several.
+    """
+    parts = _tables(source, None)
+    if len(parts) > 1:
+        raise DataError(f"{source} must be one file. Got {len(parts)} files.")
+    return parts[0].frame if parts[0].typed else _inferred(parts[0].frame)
+
+
 def read_text(
     source: Path | bytes,
     *,
