@@ -6,7 +6,7 @@ import itertools
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ class Answer:
 
     recommendations: orjson.Fragment  #: the list as JSON
     explanation: str  #: where the list comes from, in words
-    shown: Sequence[Mapping[str, Any]]  #: what the exposure log holds of each place
+    shown: str  #: what the exposure log holds of each place, as JSON; text, since many answers are kept
     model_version: str
     variant: str | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from typing import Any, Literal, TypeAlias
@@ -59,7 +59,7 @@ class Exposure:
     variant: str | None  #: of an experiment
     shadow: bool  #: computed, not shown
     timestamp: int  #: Unix seconds
-    items: Sequence[Mapping[str, Any]]  #: JSON of each slot: item_id, score, rank, source, propensity
+    items: str  #: JSON, a list with item_id, score, rank, source and propensity of each slot
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ class Lister:
         return Answer(
             recommendations=orjson.Fragment(orjson.dumps(entries)),
             explanation=self._explanation(one, sources, lists, row),
-            shown=exposed,
+            shown=orjson.dumps(exposed).decode(),
             model_version=self.deployment.version,
             variant=one.variant,
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import orjson
 
 from recsmith.errors import RecsmithError, StorageError
 from recsmith.serving.answers import Answer, Kept
@@ -332,7 +333,7 @@ class Service:
         deployment = self.active.main
         logged = []
         for exposure in self.store.latest_exposures(requests):
-            k = max(len(exposure.items), 1)
+            k = max(len(orjson.loads(exposure.items)), 1)
             request = RecommendRequest(user_id=exposure.user_id or None, num_recommendations=k)
             lister, one = self.asked(request)
             logged.append(

@@ -289,19 +289,9 @@ class Store:
     def log_exposures(self, rows: Sequence[Exposure]) -> None:
         """Append lists that were answered, but those of users who were erased meanwhile."""
         values = [exposure_row(row) for row in rows]
-        if not values:
-            return
-        table = schema.tombstones.c
-        with self._database.write() as connection:
-            keys = list({row["user_key"] for row in values})
-            gone: dict[str, int] = {}
-            for start in range(0, len(keys), _AT_ONCE):
-                found = sa.select(table.user_key, table.erased_at)
-                some = found.where(table.user_key.in_(keys[start : start + _AT_ONCE]))
-                gone |= {row.user_key: row.erased_at for row in connection.execute(some)}
-            kept = [row for row in values if row["timestamp"] > gone.get(row["user_key"], -1)]
-            if kept:
-                connection.execute(sa.insert(schema.exposures), kept)
+        if values:
+            with self._database.write() as connection:
+                connection.execute(_LOG_EXPOSURE, values)
 
     def exposures(self, after: int, limit: int) -> list[LoggedExposure]:
         """At most ``limit`` exposures with a ``seq`` above ``after``, in the order of their commits."""
@@ -309,7 +299,7 @@ class Store:
         query = _after(sa.select(*(table[name] for name in EXPOSURE), table.seq), table.seq, after, limit)
         with self._database.read() as connection:
             rows = connection.execute(query)
-            return [LoggedExposure(**{**row, "items": json.loads(row["items"])}) for row in rows.mappings()]
+            return [LoggedExposure(**row) for row in rows.mappings()]
 
     def latest_exposures(self, limit: int) -> list[LoggedExposure]:
         """The newest ``limit`` exposures, in the order of their commits."""
@@ -442,5 +432,19 @@ def _changes() -> sa.Select[Any]:
     return sa.select(table.seq, table.kind, table.key, oldest).where(new).order_by(table.seq)
 
 
+def _log_exposure() -> sa.Insert:
+    """An exposure, unless its user was erased in that second or later."""
+    columns = [column for column in schema.exposures.c if column.name != "seq"]
+    given = [sa.bindparam(column.name, type_=column.type) for column in columns]
+    gone = schema.tombstones.c
+    erased = sa.exists().where(
+        gone.user_key == sa.bindparam("user_key"), gone.erased_at >= sa.bindparam("timestamp")
+    )
+    return sa.insert(schema.exposures).from_select(
+        [c.name for c in columns], sa.select(*given).where(~erased)
+    )
+
+
+_LOG_EXPOSURE = _log_exposure()
 _HISTORY = _history()
 _CHANGES = _changes()

@@ -129,7 +129,8 @@ def _why(service: Service, asked: WhyNot) -> dict[str, Any]:
     deployment = lister.deployment
     item = deployment.require_item(asked.item_id)
     (answer,) = lister.answers([one])
-    listed = [entry["item_id"] for entry in answer.shown]
+    shown = orjson.loads(answer.shown)
+    listed = [entry["item_id"] for entry in shown]
     out: dict[str, Any] = {
         "user_id": asked.user_id,
         "item_id": asked.item_id,
@@ -140,13 +141,13 @@ def _why(service: Service, asked: WhyNot) -> dict[str, Any]:
     raw_id = deployment.ids([item])[0]
     if raw_id in listed:
         rank = listed.index(raw_id) + 1
-        source = answer.shown[rank - 1]["source"]
+        source = shown[rank - 1]["source"]
         return out | {"listed": True, "rank": rank, "why": sentence(why, source)}
     obstacles = lister.obstacles(one, item)
     out |= {"listed": False, "obstacles": obstacles}
     if item < deployment.bundle.data.n_items:
         standing = lister.standing(one, item)
-        last = answer.shown[-1]["score"] if answer.shown else None
+        last = shown[-1]["score"] if shown else None
         out |= {"standing": standing, "score_of_last": last}
         if not obstacles:
             place = standing["rank"]
