@@ -188,9 +188,9 @@ def measured(name: str, bundle: Path, users: int, rounds: int, at: Path) -> dict
 
 
 def workers(bundle: Path, at: Path) -> dict[str, list[float]]:
-    """Memory of the processes with one worker and with three."""
+    """Memory of the processes with two workers and with four: half the difference is what another one takes."""
     out = {}
-    for count in (1, 3):
+    for count in (2, 4):
         port = free_port()
         command = [
             sys.executable, "-c", "from recsmith.cli.main import run; run()", "serve", str(bundle), "--port", str(port),
@@ -203,6 +203,8 @@ def workers(bundle: Path, at: Path) -> dict[str, list[float]]:
         console.print(
             f"{count} workers: {sum(out[str(count)]):.0f} MB", [round(mb) for mb in out[str(count)]]
         )
+    another = (sum(out["4"]) - sum(out["2"])) / 2
+    console.print(f"another worker takes {another:.0f} MB")
     return out
 
 

@@ -318,7 +318,7 @@ class Bundle:
         }
 
     @classmethod
-    def load(cls, path: str | Path, registry: Registry) -> Bundle:
+    def load(cls, path: str | Path, registry: Registry, *, mapped: bool = False) -> Bundle:
         """Read a bundle after checking all of it.
 
         Parameters
@@ -326,6 +326,9 @@ class Bundle:
         registry
             From a model's name to its class: ``recsmith.models.registry.model_class``. ``recsmith.load_bundle``
             passes it.
+        mapped
+            Let the arrays be pages of the bundle's files, which processes share. The files must stay as they are
+            meanwhile: ``save`` puts a new bundle in the place of an old one without touching the old one's files.
 
         Raises
         ------
@@ -334,7 +337,7 @@ class Bundle:
         MissingExtraError
             The bundle holds an index of the items and faiss is not installed.
         """
-        manifest, states, data = bundle_format.load(Path(path))
+        manifest, states, data = bundle_format.load(Path(path), mapped=mapped)
         try:
             index = states.pop("index", None)
             models = {part: _restored(registry, manifest[part], state) for part, state in states.items()}

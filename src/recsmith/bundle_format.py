@@ -19,10 +19,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -33,7 +33,10 @@ from recsmith.card import model_card
 from recsmith.data.dataset import Dataset
 from recsmith.data.ids import IdMap
 from recsmith.errors import BundleError, StorageError
+from recsmith.mapped import mapped_arrays
 from recsmith.types import IntArray, State, check_range
+
+ArraysOf: TypeAlias = Callable[[Path], dict[str, Any]]
 
 FORMAT = 1
 _ATTEMPTS = 10  # reads of a bundle that others replace meanwhile
@@ -129,8 +132,10 @@ def _save_table(table: pl.DataFrame, file: Path) -> None:
         raise OSError(str(error)) from error
 
 
-def load(path: Path) -> tuple[dict[str, Any], dict[str, State], Dataset]:
+def load(path: Path, *, mapped: bool = False) -> tuple[dict[str, Any], dict[str, State], Dataset]:
     """Manifest, states and data of a bundle, after checking all of it.
+
+    With ``mapped`` the arrays are pages of the files; see ``mapped_arrays``.
 
     Raises
     ------
@@ -141,7 +146,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, State], Dataset]:
         before = _identity(path)
         try:
             folder = _located(path)
-            found = _read(folder, read_manifest(folder))
+            found = _read(folder, read_manifest(folder), mapped_arrays if mapped else load_file)
         except BundleError:
             if _identity(path) == before:
                 raise
@@ -160,13 +165,15 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _read(folder: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, State], Dataset]:
+def _read(
+    folder: Path, manifest: dict[str, Any], arrays_of: ArraysOf
+) -> tuple[dict[str, Any], dict[str, State], Dataset]:
     """States and data that belong to a manifest, all checked."""
     try:
         _verify(folder, manifest["files"])
-        arrays = load_file(folder / ARRAYS)
+        arrays = arrays_of(folder / ARRAYS)
         states = {name: _unflatten(values, name, arrays) for name, values in manifest["state"].items()}
-        return manifest, states, _read_data(folder, manifest["data"])
+        return manifest, states, _read_data(folder, manifest["data"], arrays_of)
     except BundleError:
         raise
     except OSError as error:
@@ -232,10 +239,10 @@ def _id_table(ids: IdMap, features: pl.DataFrame | None, key: str) -> pl.DataFra
     return pl.DataFrame({key: ids.ids}) if features is None else features
 
 
-def _read_data(folder: Path, about: Mapping[str, Any]) -> Dataset:
+def _read_data(folder: Path, about: Mapping[str, Any], arrays_of: ArraysOf) -> Dataset:
     """The training log, its indices checked: compiled loops trust them."""
     users, items = pl.read_parquet(folder / USERS), pl.read_parquet(folder / ITEMS)
-    columns: dict[str, IntArray | None] = {**dict.fromkeys(_EVENT_COLUMNS), **load_file(folder / SEEN)}
+    columns: dict[str, IntArray | None] = {**dict.fromkeys(_EVENT_COLUMNS), **arrays_of(folder / SEEN)}
     user_ids, item_ids = IdMap(users["user_id"], "user"), IdMap(items["item_id"], "item")
     user, item = np.asarray(columns["user"]), np.asarray(columns["item"])
     check_range("the bundle", "user", user, len(user_ids))

@@ -54,7 +54,7 @@ class Deployment:
         BundleError
             Missing, damaged, or one that cannot answer.
         """
-        bundle = Bundle.load(path, model_class)
+        bundle = Bundle.load(path, model_class, mapped=True)
         try:
             bundle.recommend_for([], k=1)
         except ParameterError as error:
