@@ -91,7 +91,11 @@ def bundles(folder: Path, at: Path, wanted: list[str]) -> Iterator[tuple[str, Pa
 @contextmanager
 def server(command: list[str], port: int, path: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process that answers at ``path``."""
-    environment = {**os.environ, "RECSMITH_RATE_PER_MINUTE": "100000000"}
+    environment = {
+        **os.environ,
+        "RECSMITH_RATE_PER_MINUTE": "100000000",
+        "RECSMITH_ANSWERS_IN_MEMORY": "100000",  # one for each user of every bundle
+    }
     run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         for _ in range(3000):
@@ -171,8 +175,9 @@ def measured(name: str, bundle: Path, users: int, rounds: int, at: Path) -> dict
         server(ours, ports[1], "/health") as run,
     ):
         url = f"http://127.0.0.1:{ports[1]}/recommend"
-        for kind in ("computed", "cached"):
-            load(url, scripts[kind])  # warm
+        load(url, scripts["computed"])  # warm
+        for _ in range(1 + users // 5000):
+            load(url, scripts["cached"])  # all users are asked for
         for _ in range(rounds):
             rows["nothing"].append(load(f"http://127.0.0.1:{ports[0]}/"))
             rows["cached"].append(load(url, scripts["cached"]))

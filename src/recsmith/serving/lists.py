@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Lister:
 
     def logged(self, one: Asked, depth: int) -> LoggedRequest:
         """A request with the candidates that rules choose from, of which none has hidden any."""
-        outside = self._outside(one)
+        (outside,) = self._outside([one])
         lists = self.deployment.bundle.pipeline.recommend(
             queries([one.history]),
             depth,
@@ -119,14 +120,18 @@ class Lister:
             passed = named if passed is None else passed & named
         return passed
 
-    def _outside(self, one: Asked) -> IntArray:
-        """Sorted items that this list must not hold, whatever the history."""
-        parts = [one.history.hidden]
-        if one.request.exclude_items:
-            parts.append(self.deployment.catalogue.index(one.request.exclude_items))
-        if one.bought is not None:
-            parts.append(one.bought)
-        return parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
+    def _outside(self, asked: Sequence[Asked]) -> list[IntArray]:
+        """Items that the list of each request must not hold, whatever the history; an index of -1 is nobody's."""
+        named = [one.request.exclude_items for one in asked]
+        index = self.deployment.catalogue.index(list(itertools.chain(*named)))
+        excluded = np.split(index, np.cumsum([len(ids) for ids in named[:-1]])) if len(index) else None
+        out = []
+        for row, one in enumerate(asked):
+            parts = [one.history.hidden] if excluded is None else [one.history.hidden, excluded[row]]
+            if one.bought is not None:
+                parts.append(one.bought)
+            out.append(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return out
 
     def _together(
         self, asked: Sequence[Asked], passed: BoolArray | None, hidden: BoolArray | None
@@ -139,7 +144,7 @@ class Lister:
         elif hidden is not None:
             exclude = np.flatnonzero(hidden)
         lengths = [self.rules.depth(one.request.num_recommendations, one.context) for one in asked]
-        outside = [self._outside(one) for one in asked]
+        outside = self._outside(asked)
         bounds = np.zeros(len(asked) + 1, dtype=np.int64)
         np.cumsum([len(items) for items in outside], out=bounds[1:])
         lists = self.deployment.bundle.pipeline.recommend(
