@@ -41,7 +41,7 @@ class ItemIndex:
         MissingExtraError
             faiss is not installed.
         """
-        faiss = _faiss()
+        faiss, scan = _faiss(), scan.whole()
         count = min(1 << round(np.log2(2 * len(scan.items) ** 0.5)), len(scan.items))
         cells = _empty(faiss, scan, count)
         faiss.omp_set_num_threads(1)
@@ -118,7 +118,7 @@ class ItemIndex:
         LookupError, ValueError
             There are no centres, or they do not belong to these vectors.
         """
-        faiss, centres = _faiss(), state.arrays["centres"]
+        faiss, scan, centres = _faiss(), scan.whole(), state.arrays["centres"]
         if centres.dtype != np.float32 or centres.ndim != 2 or centres.shape[1] != scan.vectors.shape[1]:
             raise ValueError("the index does not belong to these items")
         if not len(centres) or not np.isfinite(centres).all():

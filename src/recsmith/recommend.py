@@ -196,7 +196,7 @@ class Pipeline:
             faiss is not installed.
         """
         kept = self._kept.get("index")
-        if kept is None or kept.scan is not scan:
+        if kept is None or kept.scan.source is not scan.source:
             kept = self._kept["index"] = ItemIndex.of(scan)
         return kept
 

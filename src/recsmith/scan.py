@@ -8,7 +8,7 @@ scan. Trained factors are long for few items: a list of ten looked at 0.3 % of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -19,6 +19,7 @@ from recsmith.types import FloatArray, IntArray
 
 _COLUMNS = 512  # of one product: what is over when a request is done is wasted
 _SEGMENT = 64  # columns compared at once against the k-th best so far
+_HEAD = 16_384  # rows that are kept in order where few are looked at; a sixteenth, where that is more
 _ROUNDING = 1.0001  # a product in float32 may be so much above the bound of exact numbers
 
 
@@ -27,7 +28,7 @@ class ByLength:
     """Item vectors by falling length; those without evidence (NaN) are left out."""
 
     source: FloatArray  #: (n_items, d) the table that this was made of
-    vectors: FloatArray  #: (n, d) float32
+    vectors: FloatArray  #: (h, d) float32 the first ones in this order: all, or of a steep table those that matter
     lengths: FloatArray  #: (n,) float64, falling
     items: IntArray  #: (n,) int32 row of ``source``
 
@@ -37,12 +38,20 @@ class ByLength:
         lengths = _lengths(table)
         order = np.argsort(-lengths, kind="stable")
         order = order[: len(order) - int(np.isnan(lengths).sum())]
-        return cls(table, table[order], lengths[order], order.astype(np.int32))
+        lengths = lengths[order]
+        head = max(_HEAD, len(order) // 16) if _steep(lengths) else len(order)
+        return cls(table, table[order[:head]], lengths, order.astype(np.int32))
 
     @property
     def steep(self) -> bool:
         """Whether most vectors are short beside the longest, so that few are looked at."""
-        return len(self.lengths) > 0 and bool(3 * self.lengths[len(self.lengths) // 2] < self.lengths[0])
+        return _steep(self.lengths)
+
+    def whole(self) -> Self:
+        """The same with all vectors in order."""
+        if len(self.vectors) == len(self.items):
+            return self
+        return replace(self, vectors=self.source[self.items])
 
     def best(
         self,
@@ -76,8 +85,18 @@ class ByLength:
                 return
             width = columns.stop - columns.start
             chunk = buffer[: len(rows) * width].reshape(len(rows), width)
-            np.matmul(queries[rows], self.vectors[columns].T, out=chunk)
+            np.matmul(queries[rows], self._at(columns).T, out=chunk)
             _enter(chunk, rows, self.items[columns], barred, offsets, hidden, items, scores)
+
+    def _at(self, columns: slice) -> FloatArray:
+        """(width, d) vectors at places of the order."""
+        if columns.stop <= len(self.vectors):
+            return self.vectors[columns]
+        return self.source[self.items[columns]]
+
+
+def _steep(lengths: FloatArray) -> bool:
+    return len(lengths) > 0 and bool(3 * lengths[len(lengths) // 2] < lengths[0])
 
 
 def _lengths(vectors: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsmith import parallel, recommend
+from recsmith import parallel, recommend, scan
 from recsmith.data.dataset import Dataset
 from recsmith.data.ids import IdMap
 from recsmith.models.factorization.ials import ImplicitALS
@@ -125,3 +125,16 @@ def test_most_items_are_not_looked_at(skewed):
         scores,
     )
     assert scores.max() < 100
+
+
+def test_only_the_first_vectors_of_a_steep_table_are_kept_in_order(monkeypatch):
+    monkeypatch.setattr(scan, "_HEAD", 600)
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(6000, 8)).astype(np.float32)
+    table *= (np.arange(1, 6001)[rng.permutation(6000), None] ** -1.0).astype(np.float32)
+    queries = rng.normal(size=(5, 8)).astype(np.float32)
+    made = ByLength.of(table)
+    assert (len(made.vectors), len(made.items)) == (600, 6000)
+    k = 700  # more than the first ones can fill
+    assert lists(table, queries, k)[0].tolist() == wanted(table, queries, k)
+    assert np.array_equal(made.whole().vectors, table[made.items])
