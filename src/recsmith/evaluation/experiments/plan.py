@@ -14,6 +14,8 @@ from recsmith.tables import Table
 
 POWER = 0.8
 _MOST_USERS = 1e15
+_CERTAIN = 9.0  # standard errors: what is beyond has a probability below 1e-18, and the noncentral t is not sound there
+_NORMAL_DEGREES = 1e6  # from where the noncentral t is a normal to seven digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,9 +264,12 @@ def _power_of_means(standardized: float, n: float, m: float, alpha: float) -> fl
     degrees = n + m - 2
     shift = abs(standardized) * math.sqrt(n * m / (n + m))
     bound = stats.t.isf(alpha / 2, degrees)
-    if shift - bound > 40:  # the noncentral t loses its way far out
+    if shift - bound > _CERTAIN:
         return 1.0
-    return float(stats.nct.sf(bound, degrees, shift) + stats.nct.cdf(-bound, degrees, shift))
+    if degrees > _NORMAL_DEGREES:
+        return float(stats.norm.sf(bound - shift) + stats.norm.cdf(-bound - shift))
+    other = stats.nct.cdf(-bound, degrees, shift) if shift < _CERTAIN / 2 else 0.0
+    return float(stats.nct.sf(bound, degrees, shift) + other)
 
 
 def _power_of_proportions(p: float, effect: float, n: float, m: float, alpha: float) -> float:
