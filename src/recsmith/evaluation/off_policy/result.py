@@ -1,0 +1,137 @@
+"""What an off-policy evaluation found, for people and for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from recsmith.errors import ParameterError
+from recsmith.evaluation.report import written
+from recsmith.evaluation.significance import Interval
+from recsmith.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one estimator says of the target policy."""
+
+    estimator: str
+    value: float  #: mean reward of a round, or of a list
+    interval: Interval
+    error: float  #: standard error by the delta method
+    parameter: dict[str, float] | None = None  #: name and value, where the estimator has one
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How far the log can speak for the target."""
+
+    rounds: int
+    effective: float  #: (sum w)^2 / sum w^2: the rounds that an equally weighted sample would have
+    largest: float  #: weight
+    mean: float  #: weight; about 1 where the propensities are right and the target stays in the log's support
+    mean_error: float  #: standard error of ``mean``
+    outside: float  #: share of the target's probability on actions that the log cannot have shown
+
+    @property
+    def share(self) -> float:
+        """Effective over all rounds."""
+        return self.effective / self.rounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffPolicyResult:
+    """What a target policy would have earned, by several estimators from one log."""
+
+    estimates: tuple[Estimate, ...]
+    logged: Estimate  #: what the logging policy did earn
+    overlap: Overlap
+    level: float  #: of the intervals
+    method: str  #: of the intervals: bootstrap or normal
+    per: str = "round"  #: what a value is the mean over
+    notes: tuple[str, ...] = ()  #: what the reader must know
+
+    def __getitem__(self, estimator: str) -> Estimate:
+        """The estimate of that name.
+
+        Raises
+        ------
+        ParameterError
+            It was not asked for.
+        """
+        for one in self.estimates:
+            if one.estimator == estimator:
+                return one
+        raise ParameterError.unknown(
+            "estimator of this result", estimator, [e.estimator for e in self.estimates]
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; NaN and infinities are None."""
+        return {
+            "per": self.per,
+            "level": self.level,
+            "method": self.method,
+            "estimates": [_plain(asdict(one)) for one in self.estimates],
+            "logged": _plain(asdict(self.logged)),
+            "overlap": _plain({**asdict(self.overlap), "share": self.overlap.share}),
+            "notes": list(self.notes),
+        }
+
+    def __rich__(self) -> Table:
+        sure = f"{self.level:.0%}"
+        columns = ("estimator", "value", sure, "std. error", "parameter")
+        rows = [_row(one) for one in (*self.estimates, self.logged)]
+        over = self.overlap
+        facts = (
+            f"{over.rounds:,} {self.per}s; effective {over.effective:,.0f} ({over.share:.1%}); "
+            f"largest weight {over.largest:,.4g}; mean weight {over.mean:.4f}"
+        )
+        return Table(
+            f"Off-policy estimates per {self.per}",
+            columns,
+            rows,
+            numbers=columns[1:4],
+            whole=columns[:1],
+            styles=[""] * len(self.estimates) + ["dim"],
+            caption="\n".join((facts, *self.notes)),
+        )
+
+
+def notes_on(overlap: Overlap, per: str = "round") -> list[str]:
+    """The warnings that a reader must see."""
+    notes = []
+    if overlap.outside > 0:
+        notes.append(
+            f"Warning: {overlap.outside:.1%} of the target's probability lies on actions that the log cannot have "
+            "shown. Estimates by weights say nothing of them."
+        )
+    if overlap.share < 0.1 or overlap.effective < 30:
+        notes.append(
+            f"Warning: the weights leave {overlap.effective:,.0f} effective {per}s of {overlap.rounds:,} "
+            f"({overlap.share:.1%}). The intervals are too hopeful where few {per}s carry the estimate."
+        )
+    away = abs(overlap.mean - 1)
+    if away > max(3 * overlap.mean_error, 1e-6) and overlap.outside == 0:
+        notes.append(
+            f"Warning: the mean weight is {overlap.mean:.3f}, not 1 (standard error {overlap.mean_error:.3f}). "
+            "Propensities are wrong, or the target leaves the log's support."
+        )
+    return notes
+
+
+def _row(one: Estimate) -> tuple[Any, ...]:
+    set_to = ", ".join(f"{name} {value:.4g}" for name, value in (one.parameter or {}).items())
+    return one.estimator, one.value, written(one.interval), one.error, set_to
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    if isinstance(value, float):
+        return float(value) if np.isfinite(value) else None
+    return value
