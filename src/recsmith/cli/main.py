@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recsmith.cli import auto, data, doctor, experiment, judge, quickstart, serve, train, tune, use
+from recsmith.cli import ab, auto, data, doctor, experiment, judge, quickstart, serve, train, tune, use
 from recsmith.errors import RecsmithError
 from recsmith.version import __version__
 
@@ -34,6 +34,7 @@ app.command("run")(experiment.run)
 app.command("compare-runs")(experiment.compare_runs)
 app.command("evaluate")(judge.evaluate)
 app.command("compare")(judge.compare)
+app.add_typer(ab.app, name="ab")
 app.command("recommend")(use.recommend)
 app.command("similar")(use.similar)
 app.command("predict")(use.predict)

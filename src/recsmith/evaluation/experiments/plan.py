@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from scipy import optimize, stats
 
-from recsmith.errors import ParameterError
+from recsmith.data.sources.files import read_table
+from recsmith.errors import DataError, ParameterError
+from recsmith.evaluation.experiments.contrast import cuped_theta
+from recsmith.evaluation.experiments.units import Kind, Metric, group_of, numbers
 from recsmith.tables import Table
 
 POWER = 0.8
@@ -24,7 +27,7 @@ class Baseline:
 
     value: float  #: of the mean, the proportion or the ratio
     sd: float  #: of one user's influence on it: for a mean his standard deviation
-    kind: Literal["mean", "proportion", "ratio"] = "mean"
+    kind: Kind = "mean"
 
     @classmethod
     def of_mean(cls, mean: float, sd: float, *, correlation: float = 0.0) -> Self:
@@ -51,6 +54,27 @@ class Baseline:
         """
         _check("proportion", p, "in (0, 1)", 0 < p < 1)
         return cls(value=p, sd=math.sqrt(p * (1 - p)), kind="proportion")
+
+    @classmethod
+    def of_users(cls, frame: Any, metric: Metric) -> Self:
+        """What past users say, with a row for each; the metric's covariate takes variance out.
+
+        Raises
+        ------
+        DataError
+            A column that is missing or holds what it must not, or fewer than two users.
+        ParameterError
+            Users who do not vary.
+        """
+        table = read_table(frame)
+        if len(table) < 2:
+            raise DataError(f"A plan wants two past users or more. The frame has {len(table)}.")
+        arm = group_of(numbers(table, [metric]), metric).arm()
+        if metric.kind == "proportion":
+            return cls.of_proportion(float(arm.value))
+        variance = float(arm.adjusted_variance(cuped_theta([arm])))
+        _check("frame", metric.name, "a metric by which users vary", variance > 0)
+        return cls(value=float(arm.value), sd=math.sqrt(variance), kind=metric.kind)
 
     @classmethod
     def of_ratio(

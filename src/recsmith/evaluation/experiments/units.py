@@ -33,6 +33,23 @@ class Metric:
     before_per: str | None = None  #: column below the covariate's line
     smaller_is_better: bool = False
 
+    def __post_init__(self) -> None:
+        for name, wanted, good in (
+            (
+                "per",
+                "given for a ratio, and for nothing else",
+                (self.kind == "ratio") == (self.per is not None),
+            ),
+            (
+                "before",
+                "left out for a proportion; as a mean it may have one",
+                self.kind != "proportion" or self.before is None,
+            ),
+            ("before_per", "given beside 'before' only", self.before is not None or self.before_per is None),
+        ):
+            if not good:
+                raise ParameterError.of(f"the metric {self.column!r}", name, wanted, getattr(self, name))
+
     @classmethod
     def mean(cls, column: str, *, before: str | None = None, smaller_is_better: bool = False) -> Self:
         """The mean of a column over users."""
@@ -77,6 +94,11 @@ class Group:
     before: FloatArray | None
     before_count: FloatArray | None
 
+    def take(self, rows: BoolArray) -> Self:
+        """Some of the users."""
+        columns = (self.count, self.before, self.before_count)
+        return type(self)(self.total[rows], *(None if c is None else c[rows] for c in columns))
+
     def arm(self) -> Arm:
         """Figures and variances."""
         return Arm.of(self.total, self.count, self.before, self.before_count)
@@ -120,10 +142,7 @@ class Units:
         """
         table = read_table(frame)
         named = [name for name in (variant, unit, segment) if name is not None]
-        for column in dict.fromkeys([*named, *(name for metric in metrics for name in metric.columns)]):
-            if column not in table.columns:
-                known = ", ".join(table.columns)
-                raise DataError(f"There is no column {column!r} in the frame of users. Its columns: {known}.")
+        _check_columns(table, named)
         for column in named:
             if count := table[column].null_count():
                 raise DataError(
@@ -135,11 +154,11 @@ class Units:
         names = _variants(table[variant], control)
         codes = _codes(table[variant], names)
         if segment is None:
-            return cls(_numbers(table, metrics), names, codes, (), None)
+            return cls(numbers(table, metrics), names, codes, (), None)
         texts = table[segment].cast(pl.String)
         values = texts.unique().sort().to_list()
         segments = tuple(f"{segment}={value}" for value in values)
-        return cls(_numbers(table, metrics), names, codes, segments, _codes(texts, values))
+        return cls(numbers(table, metrics), names, codes, segments, _codes(texts, values))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -154,12 +173,52 @@ class Units:
 
     def groups(self, metric: Metric, part: BoolArray) -> list[Group]:
         """The users of ``part`` by variant."""
-        columns = [
-            None if name is None else self.frame[name].to_numpy()
-            for name in (metric.column, metric.per, metric.before, metric.before_per)
-        ]
         masks = [part & (self.codes == code) for code in range(len(self.names))]
-        return [Group(*(None if c is None else c[mask] for c in columns)) for mask in masks]  # type: ignore[arg-type]
+        whole = group_of(self.frame, metric)
+        return [whole.take(mask) for mask in masks]
+
+
+def group_of(frame: pl.DataFrame, metric: Metric) -> Group:
+    """All users of a frame that ``numbers`` made."""
+    per, before, before_per = (
+        None if name is None else frame[name].to_numpy()
+        for name in (metric.per, metric.before, metric.before_per)
+    )
+    return Group(frame[metric.column].to_numpy(), per, before, before_per)
+
+
+def numbers(table: pl.DataFrame, metrics: Sequence[Metric]) -> pl.DataFrame:
+    """The metrics' columns as float64.
+
+    Raises
+    ------
+    DataError
+        A column that is missing or holds what it must not.
+    """
+    used = list(dict.fromkeys(name for metric in metrics for name in metric.columns))
+    _check_columns(table, used)
+    below = {name for metric in metrics for name in (metric.per, metric.before_per) if name is not None}
+    binary = {metric.column for metric in metrics if metric.kind == "proportion"}
+    out = {}
+    for name in used:
+        series = table[name]
+        if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
+            raise DataError(f"Column {name!r} must hold numbers. It holds {series.dtype}.")
+        values = series.cast(pl.Float64).to_numpy()
+        _refuse(~np.isfinite(values), values, name, "numbers that are finite; fill what is missing")
+        if name in below:
+            _refuse(values < 0, values, name, ">= 0, as it stands below the line of a ratio")
+        if name in binary:
+            _refuse((values != 0) & (values != 1), values, name, "0 or 1, as it is a proportion")
+        out[name] = values
+    return pl.DataFrame(out)
+
+
+def _check_columns(table: pl.DataFrame, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in table.columns:
+            known = ", ".join(table.columns)
+            raise DataError(f"There is no column {name!r} in the frame of users. Its columns: {known}.")
 
 
 def _check_once(table: pl.DataFrame, unit: str, variant: str) -> None:
@@ -194,26 +253,6 @@ def _variants(column: pl.Series, control: str) -> tuple[str, ...]:
 def _codes(column: pl.Series, names: Sequence[str]) -> IntArray:
     """(n,) places in ``names``."""
     return column.replace_strict(list(names), list(range(len(names))), return_dtype=pl.Int32).to_numpy()
-
-
-def _numbers(table: pl.DataFrame, metrics: Sequence[Metric]) -> pl.DataFrame:
-    """The metrics' columns as float64, of which each holds what it must."""
-    used = dict.fromkeys(name for metric in metrics for name in metric.columns)
-    below = {name for metric in metrics for name in (metric.per, metric.before_per) if name is not None}
-    binary = {metric.column for metric in metrics if metric.kind == "proportion"}
-    out = {}
-    for name in used:
-        series = table[name]
-        if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
-            raise DataError(f"Column {name!r} must hold numbers. It holds {series.dtype}.")
-        values = series.cast(pl.Float64).to_numpy()
-        _refuse(~np.isfinite(values), values, name, "numbers that are finite; fill what is missing")
-        if name in below:
-            _refuse(values < 0, values, name, ">= 0, as it stands below the line of a ratio")
-        if name in binary:
-            _refuse((values != 0) & (values != 1), values, name, "0 or 1, as it is a proportion")
-        out[name] = values
-    return pl.DataFrame(out)
 
 
 def _refuse(bad: BoolArray, values: FloatArray, name: str, wanted: str) -> None:
