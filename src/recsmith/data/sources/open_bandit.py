@@ -54,9 +54,10 @@ class OpenBandit:
     campaign: str
 
     def context(self) -> pl.DataFrame:
-        """The users' features as 0 and 1, one column less than values for each."""
-        columns = self.rounds.select(self.user_features)
-        return columns.to_dummies(drop_first=True).cast(pl.Float64)
+        """The users' features as 0 and 1, a column for each value but the first."""
+        wide = self.rounds.select(self.user_features).to_dummies()
+        firsts = {min(n for n in wide.columns if n.startswith(f"{f}_")) for f in self.user_features}
+        return wide.select(sorted(set(wide.columns) - firsts)).cast(pl.Float64)
 
 
 def load(
