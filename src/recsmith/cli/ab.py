@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recsmith.cli.console import Output
-from recsmith.cli.options import Json, Quiet, Seed, listed, pairs
+from recsmith.cli.options import Json, Quiet, Seed, listed, moment, pairs
 from recsmith.errors import MissingExtraError, ParameterError
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ def _of_store(
     opened = Store.open(url)
     try:
         shares = shares or logged.shares(opened, name)
-        slots = logged.slots(opened, since=_moment("--since", since), until=_moment("--until", until))
+        slots = logged.slots(opened, since=moment("--since", since), until=moment("--until", until))
         units = logged.units(slots, logged.events(opened))
     finally:
         opened.close()
@@ -267,18 +266,3 @@ def _shares(texts: Sequence[str] | None) -> dict[str, float] | None:
         return {name: float(part) for name, part in pairs("--share", texts).items()}
     except ValueError:
         raise ParameterError(f"--share wants VARIANT=PART like new=0.5. Got {', '.join(texts)}.") from None
-
-
-def _moment(option: str, text: str | None) -> int | None:
-    """Unix seconds of a date, UTC where it says no offset, or of a number."""
-    if text is None:
-        return None
-    if text.isdecimal():
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ParameterError(
-            f"{option} wants a date like 2026-11-01, or Unix seconds. Got {text!r}."
-        ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

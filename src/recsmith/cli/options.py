@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
@@ -282,6 +283,27 @@ def ids_of(text: str | None) -> list[str] | None:
             f"No id in {text!r}. Wanted ids separated by commas, or a file with one id a line."
         )
     return found
+
+
+def moment(option: str, text: str | None) -> int | None:
+    """Unix seconds of a date, UTC where it says no offset, or of a number.
+
+    Raises
+    ------
+    ParameterError
+        Anything else.
+    """
+    if text is None:
+        return None
+    if text.isdecimal():
+        return int(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ParameterError(
+            f"{option} wants a date like 2026-11-01, or Unix seconds. Got {text!r}."
+        ) from None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 
 
 _FALLBACK = "Who answers where the model cannot: popular, popular:half_life=14, or none."
