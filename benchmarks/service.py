@@ -8,6 +8,10 @@ first, which is the machine's measure; what the gate does (key, limit, counters)
 - ``ml-100k``: MovieLens-100K, EASE (``ml-100k/ratings.parquet`` in RECSMITH_EXTRA_DATA or ``--folder``).
 - ``41k``: 20,000 users, 41,000 items, implicit ALS with 64 factors, on a synthetic log.
 - ``1m``: a million items, likewise.
+
+With ``--peer`` Cornac's server answers the same users over the same connections, from the model of its own that is
+nearest: EASE for ``ml-100k``, matrix factorization with 64 factors for ``41k``. It hides no seen items, as it is asked
+without them: leaving them out takes it longer. LibRecommender's server is part of no package that can be installed.
 """
 
 from __future__ import annotations
@@ -25,11 +29,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from rich.console import Console
 
@@ -38,6 +43,11 @@ from recsmith.data.dataset import Dataset
 from recsmith.data.schema import Log
 from recsmith.data.sources.synthetic import generate
 from recsmith.experiment.train import train
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from harness.environments import Peers  # noqa: E402
 
 console = Console(width=140)
 CONNECTIONS, SECONDS = 16, 5
@@ -64,6 +74,15 @@ BODIES = {
     "cached": '{"user_id": "%d", "num_recommendations": 10}',
     "computed": '{"user_id": "%d", "num_recommendations": 10, "exclude_items": ["x%d"]}',
 }
+PEER_REQUEST = """
+local n = 0
+request = function()
+  n = n + 1
+  return wrk.format("GET", string.format("/recommend?uid=%d&k=10", n % USERS + 1))
+end
+"""
+PEER_MODELS = {"ml-100k": "EASE", "41k": "MF"}
+PEERS = Peers(HERE / "peers", HERE.parent / ".bench")
 
 
 def ml_100k(folder: Path) -> Dataset:
@@ -89,14 +108,23 @@ def bundles(folder: Path, at: Path, wanted: list[str]) -> Iterator[tuple[str, Pa
 
 
 @contextmanager
-def server(command: list[str], port: int, path: str) -> Iterator[subprocess.Popen[bytes]]:
+def server(
+    command: list[str], port: int, path: str, given: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that answers at ``path``."""
     environment = {
         **os.environ,
+        **(given or {}),
         "RECSMITH_RATE_PER_MINUTE": "100000000",
         "RECSMITH_ANSWERS_IN_MEMORY": "100000",  # one for each user of every bundle
     }
-    run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    run = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         for _ in range(3000):
             try:
@@ -213,11 +241,33 @@ def workers(bundle: Path, at: Path) -> dict[str, list[float]]:
     return out
 
 
+def cornac(name: str, bundle: Path, users: int, rounds: int, at: Path) -> dict[str, float]:
+    """Cornac's server on the log of a bundle."""
+    python = Path(PEERS.command("cornac")[0])
+    data = rs.load_bundle(bundle).data
+    users_of, items_of = data.users.ids.to_numpy(), data.items.ids.to_numpy()
+    np.savez(at / "log.npz", user=users_of[data.user], item=items_of[data.item])
+    model, fit = PEER_MODELS[name], HERE / "peers" / "cornac" / "server.py"
+    told = subprocess.run(
+        [python, fit, at / "log.npz", model, at / "cornac"], capture_output=True, text=True, check=True
+    )
+    script, port = at / "cornac.lua", free_port()
+    script.write_text(PEER_REQUEST.replace("USERS", str(users)))
+    given = {"MODEL_PATH": told.stdout.split()[-1], "MODEL_CLASS": f"cornac.models.{model}"}
+    command = [str(python), "-m", "flask", "--app", "cornac.serving.app", "run", "--port", str(port)]
+    with server(command, port, "/recommend?uid=1&k=1", given):
+        runs = [load(f"http://127.0.0.1:{port}/", script) for _ in range(rounds + 1)][1:]
+    found = {key: statistics.median(one[key] for one in runs) for key in runs[0]}
+    console.print(name, "Cornac", {key: round(value, 2) for key, value in found.items()})
+    return found
+
+
 def main() -> None:
     """All bundles, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundles", nargs="*", default=["ml-100k", "41k", "1m"])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer", action="store_true", help="Cornac's server, too")
     parser.add_argument("--folder", type=Path, default=Path(os.environ.get("RECSMITH_EXTRA_DATA", ".")))
     parser.add_argument("--out", type=Path, default=Path("runs") / "service.json")
     options = parser.parse_args()
@@ -231,6 +281,8 @@ def main() -> None:
             record[name] = measured(name, bundle, users, options.rounds, at) | {
                 "workers": workers(bundle, at)
             }
+            if options.peer and name in PEER_MODELS:
+                record[name]["cornac"] = cornac(name, bundle, users, options.rounds, at)
             options.out.write_text(json.dumps(record, indent=1))
 
 
