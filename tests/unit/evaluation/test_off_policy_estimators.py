@@ -73,7 +73,9 @@ def by_the_formula(log, target, rewards):
 @given(st.integers(0, 2**31), st.integers(2, 6), st.integers(1, 3))
 def test_every_estimator_equals_its_formula(seed, n_actions, n_positions):
     log, target, rewards = bandit(40, n_actions, n_positions, seed)
-    found = evaluate_policy(log, target, rewards=rewards, parameters=PARAMETERS, intervals="normal")
+    found = evaluate_policy(
+        log, target, rewards=rewards, parameters=PARAMETERS, intervals="normal", most_outside=1
+    )
     wanted = by_the_formula(log, target, rewards)
     assert [one.estimator for one in found.estimates] == list(ESTIMATORS) == list(wanted)
     for name, value in wanted.items():
@@ -353,15 +355,28 @@ def test_wrong_shapes_and_names_are_refused():
 
 
 def test_no_overlap_gives_no_figure():
-    log = LoggedBandit(action=[0, 0, 1], reward=[1, 0, 1], propensity=[0.5, 0.5, 0.5], n_actions=3)
+    log = LoggedBandit(action=[0, 1] * 20, reward=[1, 0] * 20, propensity=[0.5, 0.5] * 20, n_actions=3)
     with pytest.raises(DataError, match="No overlap: the target would have taken none"):
         evaluate_policy(log, np.array([[0.0, 0.0, 1.0]]))
-    with pytest.raises(DataError, match=r"20.0% of the target's probability lies on actions"):
+    with pytest.raises(DataError, match=r"20\.0% .* never shows, and the mean weight is 0.800"):
         evaluate_policy(log, np.array([[0.4, 0.4, 0.2]]))
     allowed = evaluate_policy(log, np.array([[0.4, 0.4, 0.2]]), most_outside=0.5)
     assert any("20.0% of the target's probability" in note for note in allowed.notes)
     by_model = evaluate_policy(log, np.array([[0.0, 0.0, 1.0]]), rewards=np.ones((1, 3)), estimators=["dm"])
     assert by_model["dm"].value == 1
+
+
+def test_actions_that_chance_left_out_are_no_lack_of_overlap():
+    """A uniform log of 500 rounds over 2,000 actions: most are never shown, and IPS is unbiased all the same."""
+    rng = np.random.default_rng(0)
+    worth = rng.random(2000)
+    action = rng.integers(0, 2000, 500)
+    log = LoggedBandit(action=action, reward=worth[action], propensity=np.full(500, 1 / 2000), n_actions=2000)
+    target = rng.dirichlet(np.ones(2000))[None]
+    found = evaluate_policy(log, target)
+    assert found.overlap.unseen > 0.5
+    assert abs(found["ips"].value - target[0] @ worth) < 3 * found["ips"].error
+    assert any("never shows" in note for note in found.notes)
 
 
 def test_a_log_without_chance_has_no_overlap():

@@ -122,8 +122,16 @@ def test_a_wrong_log_is_refused(changes, said):
 
 def test_lists_that_the_target_never_makes():
     log = LoggedSlates(**TWO | {"target": [0.0, 1.0, 0.0]})
-    with pytest.raises(DataError, match="none of the 2 lists"):
+    with pytest.raises(DataError, match="none of the 2 lists as they were"):
         evaluate_slates(log)
     assert evaluate_slates(log, estimators=["independent-ips"])["independent-ips"].value == pytest.approx(4.0)
     with pytest.raises(ParameterError, match="estimator of lists"):
         evaluate_slates(log, estimators=["ips"])
+
+
+def test_lists_without_chance_have_no_overlap():
+    log = LoggedSlates(**TWO | {"propensity": [1.0, 0.5, 1.0], "target": [1.0, 0.5, 0.0]})
+    with pytest.raises(DataError, match=r"50\.0% of the target's probability"):
+        evaluate_slates(log)
+    found = evaluate_slates(log, most_outside=0.5, estimators=["interaction-ips"])
+    assert any("50.0% of the target's probability" in note for note in found.notes)

@@ -59,7 +59,8 @@ def evaluate_policy(
         ``"bootstrap"``: percentiles over rounds drawn with replacement (over units, where the log has them), the
         normalization drawn too; a parameter that was chosen stays. ``"normal"``: the delta method.
     most_outside
-        Share, in [0, 1], of the target's probability that may lie on actions outside the log's support.
+        Share, in [0, 1], of the target's probability that may lie outside the log's support: on other actions where
+        the logged one was certain; or on actions never shown, where the mean weight is below 1 by more than chance.
 
     Raises
     ------
@@ -100,6 +101,7 @@ def evaluate_slates(
     level: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
+    most_outside: float = MOST_OUTSIDE,
 ) -> OffPolicyResult:
     """Estimate the mean reward of a whole list, had the target policy made the lists.
 
@@ -109,25 +111,25 @@ def evaluate_slates(
         Slots with the probabilities of both policies.
     estimators
         Names of ``SLATE_ESTIMATORS``; None: all that can be had.
-    intervals, level, resamples, seed
+    intervals, level, resamples, seed, most_outside
         As of ``evaluate_policy``; lists are drawn.
 
     Raises
     ------
     DataError
-        No list could have been made by the target.
+        The log cannot speak for the target's lists.
     ParameterError
         An unknown name, predictions missing, numbers out of range.
     """
-    _check(intervals, level, resamples, 0.0)
+    _check(intervals, level, resamples, most_outside)
     chosen = slates.choose(estimators, model=log.predicted is not None and log.expected is not None)
     terms = {name: one(log) for name, one in chosen.items()}
-    weight = log.cascade[np.r_[log.starts[1:], len(log.slate)] - 1]
-    overlap = _of_weights(weight, 0.0)
-    if overlap.effective == 0 and any(name == "slate-ips" for name in chosen):
-        chosen_text = "independent-ips or interaction-ips"
+    overlap = _of_weights(log.whole, float(log.impossible.mean()))
+    _check_outside(overlap, most_outside)
+    if overlap.effective == 0 and "slate-ips" in chosen:
         raise DataError(
-            f"The target would have made none of the {len(weight)} lists. Ask for {chosen_text} alone."
+            f"No overlap: the target would have made none of the {overlap.rounds:,} lists as they were. Ask for "
+            "independent-ips or interaction-ips alone."
         )
     found = judged({**terms, "logged": (log.per_list(log.reward),)}, intervals, level, resamples, seed)
     return OffPolicyResult(
@@ -151,11 +153,11 @@ def judged(
 
 
 def overlap_of(rounds: Rounds) -> Overlap:
-    """Effective sample size, largest and mean weight, and the target's share outside the log's support."""
-    return _of_weights(rounds.weight, float(rounds.outside.mean()))
+    """Effective sample size, largest and mean weight, and what the log cannot or does not show of the target."""
+    return _of_weights(rounds.weight, float(rounds.impossible.mean()), float(rounds.unseen.mean()))
 
 
-def _of_weights(weight: FloatArray, outside: float) -> Overlap:
+def _of_weights(weight: FloatArray, impossible: float, unseen: float = 0.0) -> Overlap:
     squares = float(weight @ weight)
     n = len(weight)
     return Overlap(
@@ -164,7 +166,8 @@ def _of_weights(weight: FloatArray, outside: float) -> Overlap:
         largest=float(weight.max()),
         mean=float(weight.mean()),
         mean_error=float(weight.std() / np.sqrt(n)),
-        outside=outside,
+        impossible=impossible,
+        unseen=unseen,
     )
 
 
@@ -213,11 +216,20 @@ def _check_overlap(overlap: Overlap, most_outside: float) -> None:
             f"No overlap: the target would have taken none of the {overlap.rounds:,} logged actions, so the log says "
             "nothing of it. Log with exploration, or ask for the estimator 'dm' alone."
         )
-    if overlap.outside > most_outside:
+    _check_outside(overlap, most_outside)
+
+
+def _check_outside(overlap: Overlap, most_outside: float) -> None:
+    remedy = f"at most {most_outside:.0%} may. Log with exploration, or restrict the target."
+    if overlap.impossible > most_outside:
         raise DataError(
-            f"No overlap: {overlap.outside:.1%} of the target's probability lies on actions that the log cannot have "
-            f"shown (never shown, or passed over by a choice with propensity 1); at most {most_outside:.0%} may. Log "
-            "with exploration, restrict the target, or ask for the estimator 'dm' alone."
+            f"No overlap: {overlap.impossible:.1%} of the target's probability lies on other actions where the logged "
+            f"one was certain (propensity 1); {remedy}"
+        )
+    if overlap.unseen > most_outside and 1 - overlap.mean > 2 * overlap.mean_error:
+        raise DataError(
+            f"No overlap: {overlap.unseen:.1%} of the target's probability lies on actions that the log never shows, "
+            f"and the mean weight is {overlap.mean:.3f} instead of 1; {remedy}"
         )
 
 

@@ -33,7 +33,8 @@ class Overlap:
     largest: float  #: weight
     mean: float  #: weight; about 1 where the propensities are right and the target stays in the log's support
     mean_error: float  #: standard error of ``mean``
-    outside: float  #: share of the target's probability on actions that the log cannot have shown
+    impossible: float  #: share of the target's probability on other actions where the logged one was certain
+    unseen: float = 0.0  #: share on actions that the log never shows, by chance or because it cannot
 
     @property
     def share(self) -> float:
@@ -103,10 +104,15 @@ class OffPolicyResult:
 def notes_on(overlap: Overlap, per: str = "round") -> list[str]:
     """The warnings that a reader must see."""
     notes = []
-    if overlap.outside > 0:
+    if overlap.impossible > 0:
         notes.append(
-            f"Warning: {overlap.outside:.1%} of the target's probability lies on actions that the log cannot have "
-            "shown. Estimates by weights say nothing of them."
+            f"Warning: {overlap.impossible:.1%} of the target's probability lies on other actions where the logged one "
+            "was certain. Estimates by weights say nothing of them."
+        )
+    if overlap.unseen > 0:
+        notes.append(
+            f"Warning: {overlap.unseen:.1%} of the target's probability lies on actions that the log never shows. "
+            "If it never could, estimates by weights say nothing of them."
         )
     if overlap.share < 0.1 or overlap.effective < 30:
         notes.append(
@@ -114,7 +120,7 @@ def notes_on(overlap: Overlap, per: str = "round") -> list[str]:
             f"({overlap.share:.1%}). The intervals are too hopeful where few {per}s carry the estimate."
         )
     away = abs(overlap.mean - 1)
-    if away > max(3 * overlap.mean_error, 1e-6) and overlap.outside == 0:
+    if away > max(3 * overlap.mean_error, 1e-6) and overlap.impossible == 0:
         notes.append(
             f"Warning: the mean weight is {overlap.mean:.3f}, not 1 (standard error {overlap.mean_error:.3f}). "
             "Propensities are wrong, or the target leaves the log's support."

@@ -34,7 +34,10 @@ class Rounds:
     reward: FloatArray  #: (n,)
     chosen: FloatArray  #: (n,) probability pi(a_i | x_i) of the logged action under the target
     weight: FloatArray  #: (n,) importance weight w_i = pi(a_i | x_i) / p_i
-    outside: FloatArray  #: (n,) target's probability of actions that the logging policy cannot have taken
+    impossible: FloatArray  #: (n,) target's probability of other actions, where the logged one was certain
+    unseen: (
+        FloatArray  #: (n,) its probability of actions that the log never shows at this position, elsewhere
+    )
     predicted: FloatArray | None = None  #: (n,) q(x_i, a_i)
     direct: FloatArray | None = None  #: (n,) sum over a of pi(a | x_i) q(x_i, a)
     unit: IntArray | None = None  #: (n,) see ``LoggedBandit``
@@ -71,16 +74,21 @@ class Rounds:
         shown[log.positions, log.action] = True
         out = np.empty((6, len(log)))
         _fill(log, pi, q, shown, out)
-        chosen, mass, least, outside, predicted, direct = out
+        chosen, mass, least, unseen, predicted, direct = out
         _check_distribution(mass, least)
-        outside = np.where(log.propensity >= 1, 1 - chosen, outside)
         if q is not None:
             check_finite("rewards of the actions that the target takes", direct)
             check_finite("rewards of the logged actions", predicted)
         return cls(
-            log.reward, chosen, chosen / log.propensity, np.clip(outside, 0, 1),
-            predicted if q is not None else None, direct if q is not None else None, log.unit,
-        )  # fmt: skip
+            reward=log.reward,
+            chosen=chosen,
+            weight=chosen / log.propensity,
+            impossible=_impossible(log, chosen),
+            unseen=np.where(log.propensity < 1, unseen, 0.0),
+            predicted=None if q is None else predicted,
+            direct=None if q is None else direct,
+            unit=log.unit,
+        )
 
     @classmethod
     def _of_chosen(cls, log: LoggedBandit, chosen: FloatArray, rewards: FloatArray | None) -> Rounds:
@@ -96,8 +104,14 @@ class Rounds:
         if wrong.any():
             row = int(np.argmax(wrong))
             raise DataError(f"The target's probabilities must be in [0, 1]. Row {row} has {chosen[row]}.")
-        outside = np.where(log.propensity >= 1, 1 - chosen, 0.0)
-        return cls(log.reward, chosen, chosen / log.propensity, outside, unit=log.unit)
+        return cls(
+            reward=log.reward,
+            chosen=chosen,
+            weight=chosen / log.propensity,
+            impossible=_impossible(log, chosen),
+            unseen=np.zeros(len(log)),
+            unit=log.unit,
+        )
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -110,6 +124,10 @@ class Rounds:
         _, unit = np.unique(self.unit, return_inverse=True)
         sums = [np.bincount(unit, column).astype(np.float64) for column in (total, counted)]
         return Sample(sums[0], sums[1])
+
+
+def _impossible(log: LoggedBandit, chosen: FloatArray) -> FloatArray:
+    return np.where(log.propensity >= 1, np.maximum(1 - chosen, 0.0), 0.0)
 
 
 def _shaped(name: str, given: FloatArray, log: LoggedBandit) -> FloatArray:
@@ -143,17 +161,17 @@ def _pass(  # type: ignore[no-untyped-def]
         of_pi = pi[i if pi.shape[0] > 1 else 0, slot if pi.shape[1] > 1 else 0]
         of_q = q[i if q.shape[0] > 1 else 0, slot if q.shape[1] > 1 else 0]
         seen = shown[slot]
-        mass, least, outside, direct = 0.0, 0.0, 0.0, 0.0
+        mass, least, unseen, direct = 0.0, 0.0, 0.0, 0.0
         for a in range(of_pi.shape[0]):
             p = of_pi[a]
             mass += p
             least = min(least, p)
             if not seen[a]:
-                outside += p
+                unseen += p
             if p != 0.0:
                 direct += p * of_q[a]
         out[0, i], out[1, i], out[2, i] = of_pi[action[i]], mass, least
-        out[3, i], out[4, i], out[5, i] = outside, of_q[action[i]], direct
+        out[3, i], out[4, i], out[5, i] = unseen, of_q[action[i]], direct
 
 
 def _check_distribution(mass: FloatArray, least: FloatArray) -> None:

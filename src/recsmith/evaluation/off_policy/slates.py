@@ -110,6 +110,18 @@ class LoggedSlates:
         table[rows, columns] = ratio
         return np.cumprod(table, axis=1)[rows, columns]
 
+    @property
+    def whole(self) -> FloatArray:
+        """(s,) importance weight of each list as a whole."""
+        weight: FloatArray = self.cascade[np.r_[self.starts[1:], len(self.slate)] - 1]
+        return weight
+
+    @property
+    def impossible(self) -> FloatArray:
+        """(s,) target's probability of lists that differ in a slot that was certain (propensity 1)."""
+        agreed = np.where(self.propensity >= 1, self.target, 1.0)
+        return np.asarray(1 - np.multiply.reduceat(agreed, self.starts))
+
     def per_list(self, values: FloatArray) -> Sample:
         """The mean over lists of the sums of ``values`` (m,)."""
         sums = np.add.reduceat(values, self.starts)
@@ -118,10 +130,8 @@ class LoggedSlates:
 
 def standard_ips(slates: LoggedSlates) -> Terms:
     """Each list's reward times the weight of the whole list. No assumption; the weights are soon astronomic."""
-    cascade, starts = slates.cascade, slates.starts
-    lengths = np.diff(np.r_[starts, len(slates.slate)])
-    whole = np.repeat(cascade[np.r_[starts[1:], len(cascade)] - 1], lengths)
-    return (slates.per_list(whole * slates.reward),)
+    lengths = np.diff(np.r_[slates.starts, len(slates.slate)])
+    return (slates.per_list(np.repeat(slates.whole, lengths) * slates.reward),)
 
 
 def independent_ips(slates: LoggedSlates) -> Terms:
