@@ -36,6 +36,7 @@ from recsmith.version import __version__
 
 _PAGE = Path(__file__).parent / "page"
 _LOOK_SECONDS = 1.0
+_COLLECT = 10_000, 20, 50  # all that is kept is walked seldom: it takes 20 ms, and requests leave hardly a cycle
 _PRUNE_EVERY = 3600  # looks
 _BODIES = (
     schemas.RecommendRequest, schemas.RecommendBatch, schemas.Feedback, schemas.EventBatch, schemas.EventIn,
@@ -56,6 +57,7 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
             logging.getLogger("recsmith.serving").critical("%s", error)
             raise
         gc.freeze()  # what a worker starts with stays: the collector need not look at it again
+        gc.set_threshold(*_COLLECT)
         app.state.runtime = runtime
         gate: Gate = app.state.gate
         gate.keys, gate.limit = runtime.keys, runtime.limit
@@ -96,6 +98,7 @@ async def _watch(runtime: Runtime) -> None:
     for look in itertools.count():
         await asyncio.sleep(_LOOK_SECONDS)
         await asyncio.to_thread(runtime.service.refresh)
+        await asyncio.to_thread(runtime.service.learn)
         if look % _PRUNE_EVERY == 0:
             await asyncio.to_thread(runtime.prune)
 
