@@ -68,6 +68,9 @@ def plan(
         int | None, typer.Option(help="Tests that share alpha: variants beside the control times metrics.")
     ] = None,
     per_day: Annotated[float | None, typer.Option(help="New users on a day; tells the days.")] = None,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="For the test that may be looked at any day.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Users, effect and power that belong together: give two, and the third is told."""
@@ -85,6 +88,7 @@ def plan(
         shares=_shares(share) or (1.0, 1.0),
         comparisons=comparisons,
         users_per_day=per_day,
+        sequential=sequential,
     )
     Output(as_json).show(found.as_dict(), found)
 

@@ -15,6 +15,7 @@ from statsmodels.stats.proportion import power_proportions_2indep
 
 from recsmith.errors import ParameterError
 from recsmith.evaluation.experiments import Baseline, plan, sample_ratio
+from recsmith.evaluation.experiments.contrast import Contrast
 
 SPEND = Baseline.of_mean(10.0, 30.0)
 RATE = Baseline.of_proportion(0.1)
@@ -83,6 +84,21 @@ def test_many_comparisons_share_alpha_and_the_smallest_group_decides():
     pair = plan(RATE, effect=0.02, shares=[2, 1], alpha=0.05 / 4)
     assert made.users["new"] == pytest.approx(pair.users["treatment"], abs=1)
     assert plan(RATE, effect=0.02, shares=shares).comparisons == 2
+
+
+@pytest.mark.parametrize("baseline", [SPEND, RATE])
+def test_a_plan_for_any_number_of_looks(baseline):
+    """The power of the always-valid interval at the planned users; about twice as many as for one look."""
+    effect = 0.05 * baseline.sd
+    made = plan(baseline, effect=effect, sequential=True)
+    n, m = made.users.values()
+    treated = baseline.value + effect
+    variance = baseline.sd**2 / n + (treated * (1 - treated) if baseline is RATE else baseline.sd**2) / m
+    looked = Contrast(effect, variance, n + m - 2, n + m, 1.0, 0.0, 0.0)
+    bound = looked.always_valid_quantile(n + m, 0.05)
+    assert stats.norm.sf(bound - effect / looked.error) == pytest.approx(0.8, abs=2e-3)
+    assert 1.8 < made.total / plan(baseline, effect=effect).total < 2
+    assert made.as_dict()["sequential"] is True
 
 
 def test_relative_effects_days_and_json():

@@ -134,18 +134,15 @@ class Contrast:
 
     def always_valid_quantile(self, planned: float, alpha: float) -> Number:
         """Standard errors to each side that hold the difference at all looks together: the same test, inverted."""
-        k = self.mixture(planned, alpha)
-        return np.sqrt((1 + 1 / k) * (2 * np.log(1 / alpha) + np.log1p(k)))
+        return mixture_quantile(self.mixture(planned, alpha), alpha)
 
     def mixture(self, planned: float, alpha: float) -> Number:
         """Variance of the mixture over effects, in variances of the difference.
 
-        It grows with the users, ``k = users rho^2``, and ``rho`` makes the interval narrowest at ``planned`` users:
-        there ``k = -1 - W(-alpha^2 / e)``, with the lower branch of Lambert's W (S. Howard, A. Ramdas, J. McAuliffe,
-        J. Sekhon, Annals of Statistics 49, 2021, prop. 3). ``planned`` must not be chosen by the data.
+        It grows with the users, ``k = users rho^2``, and ``rho`` makes the interval narrowest at ``planned`` users.
+        ``planned`` must not be chosen by the data.
         """
-        best = -1 - special.lambertw(-(alpha**2) / np.e, k=-1).real
-        return best * np.asarray(self.users) / planned
+        return best_mixture(alpha) * np.asarray(self.users) / planned
 
     def interval(self, quantile: Number) -> tuple[Number, Number]:
         """Bounds ``quantile`` standard errors to each side; NaN without variance."""
@@ -172,6 +169,20 @@ class Contrast:
         below = np.where(bounded, a, 1.0)
         low, high = ((b + sign * root) / below for sign in (-1, 1))
         return np.where(bounded, low, np.nan), np.where(bounded, high, np.nan)
+
+
+def best_mixture(alpha: float) -> float:
+    """The variance of the mixture, in variances of the difference, with which the interval is narrowest.
+
+    ``-1 - W(-alpha^2 / e)`` with the lower branch of Lambert's W (S. Howard, A. Ramdas, J. McAuliffe, J. Sekhon,
+    Annals of Statistics 49, 2021, proposition 3).
+    """
+    return float(-1 - special.lambertw(-(alpha**2) / np.e, k=-1).real)
+
+
+def mixture_quantile(k: Number, alpha: float) -> Number:
+    """Standard errors to each side of an always-valid interval whose mixture has ``k`` variances."""
+    return np.sqrt((1 + 1 / k) * (2 * np.log(1 / alpha) + np.log1p(k)))
 
 
 def cuped_theta(arms: Sequence[Arm]) -> Number:

@@ -11,7 +11,7 @@ from scipy import optimize, stats
 
 from recsmith.data.sources.files import read_table
 from recsmith.errors import DataError, ParameterError
-from recsmith.evaluation.experiments.contrast import cuped_theta
+from recsmith.evaluation.experiments.contrast import best_mixture, cuped_theta, mixture_quantile
 from recsmith.evaluation.experiments.units import Kind, Metric, group_of, numbers
 from recsmith.tables import Table
 
@@ -124,6 +124,7 @@ class Plan:
     comparisons: int
     users: Mapping[str, int]  #: of each variant, the control first
     days: int | None
+    sequential: bool = False  #: the power is that of the always-valid test at the last look
 
     @property
     def total(self) -> int:
@@ -150,6 +151,7 @@ class Plan:
             "users": dict(self.users),
             "total": self.total,
             "days": self.days,
+            "sequential": self.sequential,
         }
 
     def __rich__(self) -> Table:
@@ -164,8 +166,12 @@ class Plan:
         ]
         if self.days is not None:
             rows.append(("days", self.days))
+        looks = "any number of looks" if self.sequential else "one look"
         return Table(
-            f"Plan of an experiment on a {self.baseline.kind}", ("", "value"), rows, numbers=("value",)
+            f"Plan of an experiment on a {self.baseline.kind}, {looks}",
+            ("", "value"),
+            rows,
+            numbers=("value",),
         )
 
 
@@ -180,6 +186,7 @@ def plan(
     shares: Mapping[str, float] | Sequence[float] = (1.0, 1.0),
     comparisons: int | None = None,
     users_per_day: float | None = None,
+    sequential: bool = False,
 ) -> Plan:
     """Solve for the one of users, effect and power that is not given.
 
@@ -207,6 +214,9 @@ def plan(
         Tests that share ``alpha`` (Bonferroni): variants beside the control times metrics; None: one metric.
     users_per_day
         New users on a day; gives ``days``.
+    sequential
+        The test is the always-valid one, with its interval narrowest at these users. The power is that of the last
+        look; earlier ones add to it.
 
     Raises
     ------
@@ -219,7 +229,7 @@ def plan(
     _check("alpha", alpha, "in (0, 1)", 0 < alpha < 1)
     _check("users", users, f">= {2 * len(parts)}", users is None or users >= 2 * len(parts))
     _check("users_per_day", users_per_day, "> 0", users_per_day is None or 0 < users_per_day < math.inf)
-    design = _Design.of(baseline, parts, alpha / tests)
+    design = _Design.of(baseline, parts, alpha / tests, sequential)
     given = (effect is not None) + (users is not None) + (power is not None)
     if given == 3 or (effect is None and users is None):
         raise ParameterError("plan solves for one of effect, users and power: give effect, users, or both.")
@@ -240,6 +250,7 @@ def plan(
         comparisons=tests,
         users=groups,
         days=None if users_per_day is None else math.ceil(total / users_per_day),
+        sequential=sequential,
     )
 
 
@@ -252,17 +263,20 @@ class _Design:
     smallest: str
     shares: Mapping[str, float]  #: of all users, adding up to 1
     alpha: float  #: of one comparison
+    sequential: bool
 
     @classmethod
-    def of(cls, baseline: Baseline, parts: Mapping[str, float], alpha: float) -> Self:
+    def of(cls, baseline: Baseline, parts: Mapping[str, float], alpha: float, sequential: bool) -> Self:
         control, *others = parts
         whole = sum(parts.values())
         shares = {name: part / whole for name, part in parts.items()}
-        return cls(baseline, control, min(others, key=shares.__getitem__), shares, alpha)
+        return cls(baseline, control, min(others, key=shares.__getitem__), shares, alpha, sequential)
 
     def power(self, users: Mapping[str, float], effect: float) -> float:
         """Probability to find ``effect``."""
         n, m = users[self.control], users[self.smallest]
+        if self.sequential:
+            return _power_of_always_valid(self.baseline, effect, n, m, self.alpha)
         if self.baseline.kind == "proportion":
             return _power_of_proportions(self.baseline.value, effect, n, m, self.alpha)
         return _power_of_means(effect / self.baseline.sd, n, m, self.alpha)
@@ -305,6 +319,14 @@ def _power_of_proportions(p: float, effect: float, n: float, m: float, alpha: fl
     return float(
         stats.norm.sf(bound - effect, scale=alternative) + stats.norm.cdf(-bound - effect, scale=alternative)
     )
+
+
+def _power_of_always_valid(baseline: Baseline, effect: float, n: float, m: float, alpha: float) -> float:
+    other = baseline.value + effect if baseline.kind == "proportion" else None
+    variance = baseline.sd**2 if other is None else max(other * (1 - other), 0.0)
+    shift = abs(effect) / math.sqrt(baseline.sd**2 / n + variance / m)
+    bound = float(mixture_quantile(best_mixture(alpha), alpha))
+    return float(stats.norm.sf(bound - shift) + stats.norm.cdf(-bound - shift))
 
 
 def _crossing(function: Callable[[float], float], low: float, high: float, given: str, value: float) -> float:
