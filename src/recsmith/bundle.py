@@ -41,6 +41,8 @@ class Bundle:
     data: Dataset  #: the training log
     fallback_name: str | None = None
     info: Mapping[str, Any] = field(default_factory=dict)  #: JSON: seed, metrics, times, fold-in gap
+    policy_name: str | None = None
+    policy: Any = None  #: what fills the places of exploration, with what it has learned of the items so far
 
     def queries(self, users: Sequence[Any] | None = None) -> Queries:
         """Requests of users by raw id (None = all of the log), each with its whole history."""
@@ -249,6 +251,10 @@ class Bundle:
         titles = features["title"].gather(at.set(at < 0, None))
         return titles.zip_with(titles.is_not_null(), ids.cast(pl.String))
 
+    def with_policy(self, name: str, policy: Stateful) -> Bundle:
+        """The same bundle with a policy for exploration, by its registered name; its items are the bundle's."""
+        return replace(self, policy_name=name, policy=policy)
+
     def with_info(self, **info: Any) -> Bundle:
         """The same bundle with more to say in its manifest and card."""
         return replace(self, info={**self.info, **info})
@@ -281,7 +287,7 @@ class Bundle:
         StorageError
             Where the disk has no room or refuses.
         """
-        parts = {"model": self.pipeline.model, "fallback": self.pipeline.fallback}
+        parts = {"model": self.pipeline.model, "fallback": self.pipeline.fallback, "policy": self.policy}
         states = {name: _state(part) for name, part in parts.items() if part is not None}
         if (index := self.pipeline.index_state()) is not None:
             states["index"] = index
@@ -299,6 +305,7 @@ class Bundle:
             "fallback": None
             if pipeline.fallback is None
             else _described(self.fallback_name, pipeline.fallback),
+            "policy": None if self.policy is None else _described(self.policy_name, self.policy),
             "weighting": pipeline.weighting.model_dump(mode="json"),
             "index": pipeline.index,
             "data": {
@@ -318,7 +325,9 @@ class Bundle:
         }
 
     @classmethod
-    def load(cls, path: str | Path, registry: Registry, *, mapped: bool = False) -> Bundle:
+    def load(
+        cls, path: str | Path, registry: Registry, *, policies: Registry | None = None, mapped: bool = False
+    ) -> Bundle:
         """Read a bundle after checking all of it.
 
         Parameters
@@ -326,6 +335,9 @@ class Bundle:
         registry
             From a model's name to its class: ``recsmith.models.registry.model_class``. ``recsmith.load_bundle``
             passes it.
+        policies
+            The same for a policy's name: ``recsmith.models.bandits.registry.policy_class``. None: a policy in the
+            bundle is left out.
         mapped
             Let the arrays be pages of the bundle's files, which processes share. The files must stay as they are
             meanwhile: ``save`` puts a new bundle in the place of an old one without touching the old one's files.
@@ -339,7 +351,7 @@ class Bundle:
         """
         manifest, states, data = bundle_format.load(Path(path), mapped=mapped)
         try:
-            index = states.pop("index", None)
+            index, learned = states.pop("index", None), states.pop("policy", None)
             models = {part: _restored(registry, manifest[part], state) for part, state in states.items()}
             pipeline = Pipeline(
                 model=models["model"],
@@ -351,7 +363,11 @@ class Bundle:
             if index is not None:
                 pipeline.restore_index(index)
             fallback_name = manifest["fallback"]["name"] if "fallback" in models else None
-            return cls(manifest["model"]["name"], pipeline, data, fallback_name, manifest["info"])
+            bundle = cls(manifest["model"]["name"], pipeline, data, fallback_name, manifest["info"])
+            if learned is None or policies is None:
+                return bundle
+            described = manifest["policy"]
+            return bundle.with_policy(described["name"], _restored(policies, described, learned))
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{path}: the pipeline cannot be restored: {error} Train it again.") from error
 

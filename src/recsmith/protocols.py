@@ -155,8 +155,15 @@ class Stateful(Protocol):
 class Choice(Protocol):
     """What a policy chose."""
 
-    items: IntArray  #: (n, k) int32
-    propensities: FloatArray  #: (n, k) float32 probability with which each was chosen
+    @property
+    def items(self) -> IntArray:
+        """(n, k) int32; -1 in a place that could not be filled."""
+        ...
+
+    @property
+    def propensities(self) -> FloatArray:
+        """(n, k) float32 probability with which each was chosen, given the places above it; NaN in empty places."""
+        ...
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from recsmith.bundle import Bundle
 from recsmith.data.dataset import Dataset
 from recsmith.data.weighting import Weighting
 from recsmith.errors import ParameterError
+from recsmith.models.bandits.registry import policy_class
 from recsmith.models.registry import create, model_class, name_of
 from recsmith.protocols import Monitor
 from recsmith.recommend import DEFAULT_MEMORY_MB, Pipeline
@@ -119,4 +120,4 @@ def load_bundle(path: str | Path) -> Bundle:
     BundleError
         Missing, damaged, unsafe, or of a newer format.
     """
-    return Bundle.load(path, model_class)
+    return Bundle.load(path, model_class, policies=policy_class)
