@@ -11,7 +11,21 @@ from typing import Annotated, Any
 
 import typer
 
-from recsmith.cli import ab, auto, data, doctor, experiment, judge, quickstart, serve, train, tune, use
+from recsmith.cli import (
+    ab,
+    audit,
+    auto,
+    data,
+    doctor,
+    experiment,
+    judge,
+    off_policy,
+    quickstart,
+    serve,
+    train,
+    tune,
+    use,
+)
 from recsmith.errors import RecsmithError
 from recsmith.version import __version__
 
@@ -34,7 +48,9 @@ app.command("run")(experiment.run)
 app.command("compare-runs")(experiment.compare_runs)
 app.command("evaluate")(judge.evaluate)
 app.command("compare")(judge.compare)
+app.command("audit")(audit.audit)
 app.add_typer(ab.app, name="ab")
+app.command("off-policy")(off_policy.off_policy)
 app.command("recommend")(use.recommend)
 app.command("similar")(use.similar)
 app.command("predict")(use.predict)

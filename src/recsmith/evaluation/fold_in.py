@@ -185,7 +185,7 @@ def fold_in_gap(
     rows = []
     for share in sorted(share_new):
         older = _older_part(split.train, share)
-        same = _unchanged(split, older)
+        same = unchanged(split, older)
         asked = split.queries.as_trained
         stale = judge.ask(make_pipeline().fit(older, rng=seed), None if asked is None else asked & same)
         counts: dict[str, Any] = {
@@ -225,7 +225,7 @@ def _older_part(train: Dataset, share: float) -> Dataset:
     return train.take(order[:cut], f"without the newest {share:.0%} of the events")
 
 
-def _unchanged(split: Split, older: Dataset) -> BoolArray:
+def unchanged(split: Split, older: Dataset) -> BoolArray:
     """(n,) bool: the query's history is what the older model was fitted on."""
     users = split.queries.users
     lengths = np.where(users < 0, 0, np.diff(older.offsets)[np.maximum(users, 0)])

@@ -51,7 +51,7 @@ class Sample:
         each = np.where(has, values, 0.0)
         return cls((each**2 if root else each) * pairs, pairs.astype(np.float64), root)
 
-    def take(self, rows: IntArray) -> Self:
+    def take(self, rows: IntArray | BoolArray) -> Self:
         """The users ``rows`` (indices or a mask)."""
         return type(self)(self.total[rows], self.count[rows], self.root)
 
