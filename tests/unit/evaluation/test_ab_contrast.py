@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 from scipy.special import betaln
@@ -152,6 +152,17 @@ def test_fieller_is_the_delta_method_for_many_users():
     np.testing.assert_allclose(contrast.lift_interval(contrast.quantile(0.05)), wanted, atol=2e-5)
 
 
+def test_lift_intervals_hold_the_lift():
+    """1,500 experiments with skewed users, adjusted by a covariate: about 95 % do."""
+    rng = np.random.default_rng(11)
+    before = rng.gamma(2, 1, (2, 1500, 300))
+    after = (before + rng.gamma(1, 1, before.shape)) * np.array([1.0, 1.2])[:, None, None]
+    pair = [Arm.of(after[g], before=before[g]) for g in (0, 1)]
+    contrast = Contrast.of(*pair, cuped_theta(pair))
+    low, high = contrast.lift_interval(contrast.quantile(0.05))
+    assert np.mean((low <= 0.2) & (high >= 0.2)) == pytest.approx(0.95, abs=0.015)
+
+
 def test_fieller_has_no_end_where_the_control_may_be_nought():
     rng = np.random.default_rng(7)
     contrast = Contrast.of(Arm.of(rng.normal(0.1, 5, 50)), Arm.of(rng.normal(0.2, 5, 50)))
@@ -241,11 +252,9 @@ def test_beta_and_normal_beliefs_agree_for_many_users():
     np.testing.assert_allclose(exact, rough, rtol=0.02)
 
 
-@settings(max_examples=25)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_corrections_are_those_of_statsmodels(p):
+def test_benjamini_hochberg_is_that_of_statsmodels_and_finds_no_less_than_holm(p):
     np.testing.assert_allclose(benjamini_hochberg(p), multipletests(p, method="fdr_bh")[1], atol=1e-12)
-    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], atol=1e-12)
     assert all(b <= h + 1e-12 for b, h in zip(benjamini_hochberg(p), holm(p), strict=True))
 
 

@@ -112,8 +112,14 @@ class ABResult:
 
     def _caption(self) -> str:
         users = ", ".join(f"{name} {count:,}" for name, count in self.sample_ratio.counts.items())
-        notes = [f"{row.metric}, {row.variant}, {row.segment}: {row.note}" for row in self.rows if row.note]
-        return "\n".join([f"Users: {users}. {self.sample_ratio.verdict}", *self.notes, *notes])
+        adjusted = [
+            f"{row.metric}, {row.variant}: the covariate takes {row.variance_reduction:.0%} of the variance out; "
+            "lift and p are adjusted, control and value are not."
+            for row in self.rows
+            if row.variance_reduction is not None and row.segment == EVERYBODY
+        ]
+        notes = [f"{row.metric}, {row.variant}, {row.segment}: {row.note}." for row in self.rows if row.note]
+        return "\n".join([f"Users: {users}. {self.sample_ratio.verdict}", *self.notes, *adjusted, *notes])
 
 
 def _change(row: Effect) -> tuple[str, str]:
