@@ -17,6 +17,7 @@ from recsmith.bundle import Bundle
 from recsmith.bundle_format import MANIFEST, read_manifest
 from recsmith.config import Config
 from recsmith.errors import BundleError, ParameterError, UnknownIdError
+from recsmith.models.bandits.registry import policy_class
 from recsmith.models.registry import model_class
 from recsmith.serving.catalogue import Catalogue
 from recsmith.serving.histories import Reader
@@ -54,7 +55,7 @@ class Deployment:
         BundleError
             Missing, damaged, or one that cannot answer.
         """
-        bundle = Bundle.load(path, model_class, mapped=True)
+        bundle = Bundle.load(path, model_class, policies=policy_class, mapped=True)
         try:
             bundle.recommend_for([], k=1)
         except ParameterError as error:

@@ -18,6 +18,7 @@ from recsmith.serving.answers import Answer
 from recsmith.serving.deployment import Deployment
 from recsmith.serving.dry_run import LoggedRequest
 from recsmith.serving.explain import reasons, sentence
+from recsmith.serving.exploration import Explorer
 from recsmith.serving.filters import Filter
 from recsmith.serving.histories import History, queries
 from recsmith.serving.rerank import RULE, Candidates, Similarity, Slot
@@ -49,6 +50,7 @@ class Lister:
     deployment: Deployment
     rules: Rules
     now: float
+    explorer: Explorer | None = None  #: fills some of the places
 
     def answers(self, asked: Sequence[Asked]) -> list[Answer]:
         """An answer for each request; those that may hold the same items are scored together."""
@@ -149,20 +151,42 @@ class Lister:
         np.cumsum([len(items) for items in outside], out=bounds[1:])
         lists = self.deployment.bundle.pipeline.recommend(
             queries([one.history for one in asked]),
-            max(lengths),
+            max(lengths) if self.explorer is None else max(*lengths, self.explorer.settings.candidates),
             filter_seen=not asked[0].request.include_seen,
             include=include,
             exclude=exclude,
             exclude_each=(bounds, np.concatenate(outside).astype(np.int64)) if bounds[-1] else None,
         )
-        return [
-            self._answer(one, lists, row, self._slots(one, lists, row, length, outside[row], passed))
-            for row, (one, length) in enumerate(zip(asked, lengths, strict=True))
-        ]
+        out = []
+        for row, (one, length) in enumerate(zip(asked, lengths, strict=True)):
+            slots = self._slots(one, lists, row, length, outside[row], passed)
+            out.append(self._answer(one, lists, row, *self._explored(one, slots, lists, row)))
+        return out
 
-    def _answer(self, one: Asked, lists: TopK, row: int, slots: Sequence[Slot]) -> Answer:
+    def _explored(
+        self, one: Asked, slots: list[Slot], lists: TopK, row: int
+    ) -> tuple[list[Slot], Sequence[float | None]]:
+        """The list with what the policy put into its places, and the propensities of these; None in the others."""
+        if self.explorer is None or not one.request.explore or not slots:
+            return slots, [None] * len(slots)
+        held = {slot.item for slot in slots}
+        items, scores, sources = lists.items[row], lists.scores[row], lists.sources[row]
+        room = max(self.explorer.settings.candidates - len(slots), 0)
+        behind = [at for at, item in enumerate(items.tolist()) if item >= 0 and item not in held][:room]
+        pool = [*slots, *(Slot(int(items[at]), float(scores[at]), int(sources[at])) for at in behind)]
+        ids = [item_id for item_id, _ in self.deployment.shown([slot.item for slot in pool])]
+        fixed = {place for place, slot in enumerate(slots) if not self.rules.pins.isdisjoint(slot.rules)}
+        filled = self.explorer.fill(ids, len(slots), fixed)
+        return [pool[at] for at, _ in filled], [chance for _, chance in filled]
+
+    def _answer(
+        self, one: Asked, lists: TopK, row: int, slots: Sequence[Slot], chances: Sequence[float | None]
+    ) -> Answer:
         shown = self.deployment.shown([slot.item for slot in slots])
-        sources = [self._source(slot) for slot in slots]
+        sources = [
+            self._source(slot) if chance is None or self.explorer is None else self.explorer.source
+            for slot, chance in zip(slots, chances, strict=True)
+        ]
         entries: list[dict[str, Any]] = [
             {
                 "item_id": item_id,
@@ -183,8 +207,8 @@ class Lister:
                 entry["trace"] = {"adjusted": slot.adjusted, "rules": list(slot.rules)}
         exposed = [
             {"item_id": e["item_id"], "score": e["score"], "rank": e["rank"], "source": e["source"],
-             "propensity": one.propensity}
-            for e in entries
+             "propensity": one.propensity * (1.0 if chance is None else chance)}
+            for e, chance in zip(entries, chances, strict=True)
         ]  # fmt: skip
         return Answer(
             recommendations=orjson.Fragment(orjson.dumps(entries)),

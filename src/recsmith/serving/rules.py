@@ -95,6 +95,13 @@ class Rules(Config):
         return tuple(rule.name or f"{rule.kind} {number}" for number, rule in enumerate(self.rules, 1))
 
     @cached_property
+    def pins(self) -> frozenset[str]:
+        """Names of the rules that give an item its place."""
+        return frozenset(
+            name for name, rule in zip(self.names, self.rules, strict=True) if rule.pin is not None
+        )
+
+    @cached_property
     def version(self) -> str:
         """12 hexadecimal digits: equal for documents that say the same."""
         said = self.model_dump(mode="json", exclude_none=True)

@@ -29,6 +29,13 @@ events = Table(
     sqlite_autoincrement=True,  # a deleted number never comes back
 )
 Index("events_of_user", events.c.user_key, events.c.timestamp, events.c.seq)
+Index(
+    "events_of_answer",
+    events.c.recomm_id,
+    postgresql_using="hash",  # it may be long
+    postgresql_where=events.c.recomm_id.is_not(None),
+    sqlite_where=events.c.recomm_id.is_not(None),
+)
 
 exposures = Table(
     "exposures",

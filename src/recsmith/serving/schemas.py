@@ -79,6 +79,8 @@ class RecommendRequest(Wire):
     """Give for each item the items of the history that brought it, and what rules did."""
     include_seen: StrictBool = False
     """Also items that the user has had."""
+    explore: StrictBool = True
+    """Let a policy fill the places of exploration, where the service has them."""
 
 
 class RecommendBatch(Wire):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from recsmith.serving.control import Control
 from recsmith.serving.deployment import Active, Deployment
 from recsmith.serving.dry_run import DryRun, dry_run
 from recsmith.serving.events import NewEvent
+from recsmith.serving.exploration import Explorer
 from recsmith.serving.histories import Histories, History, Seen
 from recsmith.serving.lists import Asked, Lister
 from recsmith.serving.rules import Rules
@@ -66,6 +68,8 @@ class Service:
         self._kept = Kept(settings.answers_in_memory, settings.answers_seconds)
         self._one_at_a_time = threading.RLock()
         self.control = Control(store, settings, bundle, self._mark)
+        explored = settings.exploration
+        self.explorer = None if explored is None else Explorer(store, explored, self.active.main.bundle)
         self.on_keys: Callable[[], None] = lambda: None  #: called when keys were made or revoked
 
     @property
@@ -100,7 +104,8 @@ class Service:
             found = self._found([key for key in keys.values() if key is not None])
             missing = [r for r in rows if keys[r] is None or keys[r] not in found]
             wanted = [(requests[r], seen[r], chosen[r][1]) for r in missing]
-            made = dict(zip(missing, self._made(deployment, rules, now, wanted, active), strict=True))
+            answers = self._made(deployment, rules, now, wanted, active, self.explorer)
+            made = dict(zip(missing, answers, strict=True))
             for r in rows:
                 answer = made[r] if r in made else found[keys[r]]
                 out[r] = answer if isinstance(answer, Exception) else Told(answer, cached=r not in made)
@@ -201,24 +206,25 @@ class Service:
         now: float,
         wanted: Sequence[tuple[RecommendRequest, Seen, str | None]],
         active: Active,
+        explorer: Explorer | None = None,
     ) -> list[Answer | Exception]:
         """New answers; where one request is at fault the others are made without it."""
         if not wanted:
             return []
         try:
-            return list(
-                Lister(deployment, rules, now).answers(self._asked(deployment, wanted, active, rules))
-            )
+            lister = Lister(deployment, rules, now, explorer)
+            return list(lister.answers(self._asked(deployment, wanted, active, rules)))
         except RecsmithError as error:
             if len(wanted) == 1:
                 return [error]
-        return [self._made(deployment, rules, now, [one], active)[0] for one in wanted]
+        return [self._made(deployment, rules, now, [one], active, explorer)[0] for one in wanted]
 
     def _key(
         self, request: RecommendRequest, seen: Seen, deployment: Deployment, rules: Rules, variant: str | None
     ) -> Hashable | None:
         """What an answer depends on; None: it is made anew each time."""
-        if request.explain or not self.settings.answers_in_memory:
+        explored = self.explorer is not None and request.explore
+        if request.explain or explored or not self.settings.answers_in_memory:
             return None
         return (
             request.user_id, seen.version, seen.erased, deployment.version, deployment.items_version, rules.version,
@@ -306,7 +312,16 @@ class Service:
         if everything or kinds["key"]:
             self.on_keys()
         if everything or kinds["setting"]:
-            self.control.take(self.store.settings())
+            told = self.store.settings()
+            self.control.take(told)
+            if self.explorer is not None:
+                self.explorer.take(told)
+
+    def learn(self) -> None:
+        """Let the policy that fills places learn what they brought; where the store is out of reach it learns later."""
+        if self.explorer is not None:
+            with suppress(StorageError):
+                self.explorer.learn(time.time())
 
     def _fall_behind(self, error: StorageError) -> None:
         if self.degraded is None:

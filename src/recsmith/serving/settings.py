@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 import yaml
 from pydantic import Field
@@ -38,6 +38,25 @@ SIGNALS: Mapping[str, Signal] = {
     "skip": Signal(weight=0, rating=0.4),
     "dislike": Signal(weight=0, rating=0),
 }
+
+
+class ExplorationSettings(Config):
+    """Places of every list that a policy fills, to find out what is liked."""
+
+    policy: Literal["thompson", "epsilon-greedy", "ucb1"] = "thompson"
+    """Registered name; of those that look at the item alone, as what they know outlives a retraining."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Its parameters."""
+    slots: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] = 1
+    """Places from 1, or how many at the end of the list."""
+    candidates: int = Field(default=50, ge=2)
+    """Best items of a request that the list and the policy share, >= 2."""
+    reward: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=lambda: {"click": 1.0, "like": 1.0, "purchase": 1.0}
+    )
+    """What a type of event is worth, 0 to 1; of several the largest counts."""
+    wait_seconds: float = Field(default=600.0, ge=0)
+    """How long an item that was shown waits for such an event, >= 0; later ones do not count."""
 
 
 class Settings(Config):
@@ -77,6 +96,8 @@ class Settings(Config):
     """Origins of other sites whose pages may ask; none by default."""
     signals: dict[str, Signal] = Field(default_factory=lambda: dict(SIGNALS))
     """What each type of event says; other types are stored and say nothing."""
+    exploration: ExplorationSettings | None = None
+    """Places that a policy fills; None: lists are the recommender's alone."""
     request_log: Literal["all", "errors", "none"] = "errors"
     """Which requests leave a line in the log: all, those refused or failed, or none; what is counted are all."""
     trace_endpoint: str | None = None

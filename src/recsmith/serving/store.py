@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, get_args
 
 import polars as pl
@@ -184,6 +184,17 @@ class Store:
             _, *values = zip(*rows, strict=True)
             yield pl.DataFrame(dict(zip(types, values, strict=True)), schema=types)
 
+    def reactions(self, recomm_ids: Sequence[str]) -> list[tuple[str, str, str, str]]:
+        """The events that echo one of some answers: (recomm_id, user id, item id, event type), in no order."""
+        table = schema.events.c
+        query = sa.select(table.recomm_id, table.user_id, table.item_id, table.event_type)
+        found: list[tuple[str, str, str, str]] = []
+        for start in range(0, len(recomm_ids), _AT_ONCE):
+            some = list(recomm_ids[start : start + _AT_ONCE])
+            with self._database.read() as connection:
+                found += [tuple(row) for row in connection.execute(query.where(table.recomm_id.in_(some)))]
+        return found
+
     def quarantine(self, rows: Sequence[tuple[str, str, str | None]]) -> None:
         """Keep events that could not be taken: (payload as JSON text, reason, user id where it is known)."""
         now = int(time.time())
@@ -303,10 +314,13 @@ class Store:
 
     def latest_exposures(self, limit: int) -> list[LoggedExposure]:
         """The newest ``limit`` exposures, in the order of their commits."""
+        return self.exposures(self.newest_exposure() - limit, limit)
+
+    def newest_exposure(self) -> int:
+        """The ``seq`` of the newest exposure, to ask ``exposures`` after; 0 where there is none."""
         with self._database.read() as connection:
             newest = sa.select(sa.func.coalesce(sa.func.max(schema.exposures.c.seq), 0))
-            after = int(connection.execute(newest).scalar_one()) - limit
-        return self.exposures(after, limit)
+            return int(connection.execute(newest).scalar_one())
 
     # --- items ----------------------------------------------------------------------------------------------
 
@@ -340,6 +354,21 @@ class Store:
         with self._database.write() as connection:
             self._upsert(connection, schema.settings, "name", [{"name": name, "value": text}])
             _tell(connection, "setting", [name])
+
+    def revise_setting(self, name: str, change: Callable[[Any], Any]) -> bool:
+        """Put ``change(value)`` in the place of a value, or leave it where that is None; nobody writes in between.
+
+        ``change`` gets None where there is no value yet. Returns whether it was replaced.
+        """
+        table = schema.settings.c
+        with self._database.write() as connection:
+            found = connection.execute(sa.select(table.value).where(table.name == name)).scalar_one_or_none()
+            new = change(None if found is None else json.loads(found))
+            if new is not None:
+                row = {"name": name, "value": checked_json("revise_setting", "value", new)}
+                self._upsert(connection, schema.settings, "name", [row])
+                _tell(connection, "setting", [name])
+        return new is not None
 
     def settings(self) -> dict[str, Any]:
         """All settings by name."""

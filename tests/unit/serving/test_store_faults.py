@@ -246,10 +246,10 @@ def test_a_newer_database_is_refused(url):
     engine = engine_of(url)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(StorageError, match=r"revision '9999' .* newer than '0001'.* Upgrade recsmith"):
+    with pytest.raises(StorageError, match=r"revision '9999' .* newer than '0002'.* Upgrade recsmith"):
         Store.open(url)
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
     engine.dispose()
     store = Store.open(url)
     assert store.items() == [Item("a", {}, True)]

@@ -51,9 +51,11 @@ async def recommendations(
     num_recommendations: Annotated[int, Query(ge=1, le=1000)] = 10,
     explain: bool = False,
 ) -> Response:
-    """The list that ``POST /recommend`` would give. It changes nothing that a later answer depends on."""
+    """The list that ``POST /recommend`` would give without exploration. It changes nothing that others depend on."""
     parts = runtime(request)
-    asked = RecommendRequest(user_id=user_id, num_recommendations=num_recommendations, explain=explain)
+    asked = RecommendRequest(
+        user_id=user_id, num_recommendations=num_recommendations, explain=explain, explore=False
+    )
     too_long = _too_long(asked, parts.settings.list_length)
     return too_long or raw(await parts.recommend(asked))
 
