@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from recsmith.data.leakage import leakage
 from recsmith.data.split import Split
 from recsmith.errors import ParameterError
 from recsmith.evaluation.answers import Ranked, Rated, can_rank, can_rate, fingerprint, rank, rate
@@ -238,6 +239,7 @@ def _report(
         protocol={"split_fingerprint": fingerprint(split), **protocol},
         split=split.name,
         notes=(*split.notes, *(note for part in parts for note in part.notes)),
+        leakage=tuple(leakage(split)),
         user_ids=split.user_ids.gather(rows),
         known=known,
         values=values,

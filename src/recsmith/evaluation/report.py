@@ -36,6 +36,7 @@ class Report:
     protocol: Mapping[str, Any]  #: split_fingerprint, filter_seen, resamples, seed
     split: str  #: name of the split
     notes: tuple[str, ...]  #: what the reader must know: of the split, and what was not judged
+    leakage: tuple[str, ...] = ()  #: what the split gives away: see ``data.leakage``
     user_ids: pl.Series  #: (n,) raw ids of the judged users
     known: BoolArray  #: (n,) the user has events in train
     values: Mapping[str, FloatArray]  #: metric -> (n,) float64 of each user, NaN where it is not judged
@@ -83,6 +84,7 @@ class Report:
             "protocol": dict(self.protocol),
             "users": len(self),
             "notes": list(self.notes),
+            "leakage": list(self.leakage),
             "means": _plain(self.means),
             "intervals": _plain_intervals(self.intervals),
             "strata": {
@@ -126,6 +128,7 @@ class Report:
         return cls(
             **{name: values[name] for name in ("model", "config", "protocol", "split")},
             notes=tuple(values["notes"]),
+            leakage=tuple(values.get("leakage", ())),  # older ones have none
             user_ids=users["user_id"],
             known=users["known"].to_numpy(),
             values={name: users[name].to_numpy() for name in values["means"]},
