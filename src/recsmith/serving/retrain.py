@@ -108,7 +108,7 @@ def _frames(bundle: Bundle, store: Store, signals: Mapping[str, Signal]) -> tupl
     data = bundle.data
     if data.time is None:
         raise DataError(f"{data.name} has no timestamps, so newer events have no place behind its own.")
-    new = _new(store, signals, data.rating_scale or (1.0, 5.0))
+    new, disliked = _new(store, signals, data.rating_scale or (1.0, 5.0))
     if new.is_empty():
         raise DataError(
             "The store has no event that says what a user wants, so there is nothing new to learn."
@@ -129,11 +129,16 @@ def _frames(bundle: Bundle, store: Store, signals: Mapping[str, Signal]) -> tupl
         else:
             old = old.with_columns(pl.col(key).cast(pl.String))
     new = new.select(pl.col(name).cast(old[name].dtype) for name in old.columns)
+    pair = ["user_id", "item_id"]
+    taken_back = disliked.select(pl.col(key).cast(old[key].dtype, strict=False) for key in pair)
+    old, new = (frame.join(taken_back, on=pair, how="anti", maintain_order="left") for frame in (old, new))
     return pl.concat([old, new]), new
 
 
-def _new(store: Store, signals: Mapping[str, Signal], scale: tuple[float, float]) -> pl.DataFrame:
-    """The store's events that say that a user wants an item."""
+def _new(
+    store: Store, signals: Mapping[str, Signal], scale: tuple[float, float]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The store's events that say that a user wants an item; and the pairs that a user came to dislike."""
     low, high = scale
     frame = pl.concat([*store.events_frame(), _NOTHING])
     said = pl.DataFrame(
@@ -146,13 +151,16 @@ def _new(store: Store, signals: Mapping[str, Signal], scale: tuple[float, float]
     place = (
         pl.when(pl.col("event") == "rating")
         .then((pl.col("value") - low) / (high - low))
-        .otherwise(pl.col("place"))
+        .otherwise(None)
+        .fill_null(pl.col("place"))
     )
     frame = frame.join(said, on="event", how="inner", maintain_order="left").with_columns(
         place=place.clip(0, 1)
     )
+    last = frame.sort("timestamp", maintain_order=True).unique(["user_id", "item_id"], keep="last")
     wanted = (pl.col("weight") > 0) & (pl.col("place") >= DISLIKE)
-    return frame.filter(wanted).with_columns(rating=low + pl.col("place") * (high - low))
+    told = frame.filter(wanted).with_columns(rating=low + pl.col("place") * (high - low))
+    return told, last.filter(pl.col("place") < DISLIKE)
 
 
 _NOTHING = pl.DataFrame(schema=EVENT_FRAME)

@@ -118,3 +118,28 @@ def test_a_log_without_times_has_no_place_for_newer_events(replay, tmp_path):
         store.add_events(events[:1])
         with pytest.raises(DataError, match="no timestamps"):
             retrain(train("popular", timeless, fallback=None), store, SIGNALS)
+
+
+def test_what_was_taken_back_is_not_learned(replay, tmp_path):
+    data, events = replay
+    user, item = str(data.users.ids[0]), str(data.items.ids[int(data.item[0])])
+    later = events[-1].timestamp + 1
+    with closing(Store.open(f"sqlite:///{tmp_path}/events.db")) as store:
+        store.add_events(
+            [
+                *events[:100],
+                NewEvent("a", "somebody", item, "like", None, later, None),
+                NewEvent("b", user, item, "dislike", None, later, None),  # it is in the bundle's log
+                NewEvent("c", "somebody", item, "dislike", None, later + 1, None),
+                NewEvent("d", "other", item, "dislike", None, later, None),
+                NewEvent("e", "other", item, "like", None, later + 1, None),
+            ]
+        )
+        found = retrain(train("popular", data), store, SIGNALS)
+    learned = found.bundle.data
+    pairs = set(
+        zip(learned.users.raw(learned.user).cast(str), learned.items.raw(learned.item).cast(str), strict=True)
+    )
+    assert (user, item) not in pairs
+    assert ("somebody", item) not in pairs
+    assert ("other", item) in pairs
