@@ -145,16 +145,19 @@ def test_a_metric_without_variance_has_no_interval():
     assert rows[3].p_corrected == rows[3].p  # three rows have none, and do not count
 
 
-def test_a_segment_of_one_user_says_nothing():
-    frame = users(200).with_columns(
-        country=pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("li")).otherwise("country")
-    )
-    row = analyze(frame, [VALUE], control="old", segment="country").row("value", "new", "country=li")
-    assert row.users == (2, 1)
-    assert (row.verdict, row.note) == (
-        "nothing can be said",
-        "fewer than two users in a group: no interval is possible",
-    )
+@pytest.mark.parametrize("few", [1, 2, 3])
+@pytest.mark.parametrize("control", ["old", "new"])
+@pytest.mark.parametrize(
+    "metric", [Metric.mean("value", before="value_before"), Metric.ratio("clicks", "slots")]
+)
+def test_a_segment_of_one_user_in_a_group_or_none_says_nothing(few, control, metric):
+    country = pl.when(pl.int_range(pl.len()) < few).then(pl.lit("li")).otherwise("country")
+    result = analyze(users(200).with_columns(country=country), [metric], control=control, segment="country")
+    row = next(row for row in result.rows if row.segment == "country=li")
+    assert sorted(row.users) == sorted([(few + 1) // 2, few // 2])
+    wanted = ("nothing can be said", "fewer than two users in a group: no interval is possible")
+    assert (row.verdict, row.note) == wanted
+    assert result.rows[0].verdict == "no difference shown"
 
 
 def test_cautions():

@@ -157,7 +157,7 @@ def _effects(
     metric: Metric, names: Sequence[str], segment: str, groups: Sequence[Group], settings: _Settings
 ) -> list[Effect]:
     """Every variant beside the control, in one segment."""
-    arms = [group.arm() if len(group.total) else Arm(0, math.nan, math.nan) for group in groups]
+    arms = [group.arm() for group in groups]
     theta = float(cuped_theta([arm for arm in arms if arm.n > 1])) if metric.before is not None else 0.0
     found = []
     for number in range(1, len(names)):

@@ -54,6 +54,8 @@ class Arm:
             The covariate likewise.
         """
         n = total.shape[-1]
+        if not n:
+            return cls(0, np.nan, np.float64(np.nan))
         value, z = _influence(total, count)
         degrees = n - 1 if n > 1 else np.nan
         variance = _square_sum(z, total) / degrees
@@ -92,9 +94,9 @@ class Contrast:
 
         B. L. Welch, Biometrika 34, 1947, for the degrees of freedom.
         """
-        ours = control.adjusted_variance(theta) / control.n
-        theirs = treatment.adjusted_variance(theta) / treatment.n
         with np.errstate(divide="ignore", invalid="ignore"):
+            ours = control.adjusted_variance(theta) / control.n
+            theirs = treatment.adjusted_variance(theta) / treatment.n
             degrees = (ours + theirs) ** 2 / (ours**2 / control.degrees + theirs**2 / treatment.degrees)
         return cls(
             difference=treatment.value - control.value - theta * (treatment.before - control.before),
