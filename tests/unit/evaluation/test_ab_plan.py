@@ -155,7 +155,8 @@ def test_sample_ratio_by_hand():
     found = sample_ratio({"a": 5000, "b": 5200})
     assert found.p == pytest.approx(stats.chi2.sf(2 * 100**2 / 5100, 1))
     assert not found.broken
-    assert sample_ratio({"a": 821_588, "b": 815_482}).broken  # Fabijan et al. 2019, section 1
+    told = sample_ratio({"a": 821_588, "b": 815_482})  # Kohavi, Tang, Xu, "Trustworthy Online Controlled
+    assert told.broken and told.p == pytest.approx(1.8e-6, rel=0.02)  # Experiments", 2020, chapter 21
     assert not sample_ratio({"a": 9000, "b": 1010}, {"a": 9, "b": 1}).broken
     few = sample_ratio({"a": 4, "b": 0})
     assert np.isnan(few.p) and not few.broken
