@@ -32,7 +32,7 @@ LAYERS = [
     {"data"},
     {"training"},
     {"models"},
-    {"recommend", "card", "bundle_format", "bundle"},
+    {"recommend", "card", "mapped", "bundle_format", "bundle"},
     {"evaluation", "tracking", "estimate"},
     {"plots"},
     {"experiment"},
