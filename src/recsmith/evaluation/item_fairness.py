@@ -288,13 +288,20 @@ def _disparities(chance: FloatArray, recall: FloatArray) -> dict[str, FloatArray
     ``rsp`` and ``reo`` are standard deviation over mean: Z. Zhu, J. Wang, J. Caverlee, "Measuring and Mitigating Item
     Under-Recommendation Bias in Personalized Ranking Systems", SIGIR 2020, equations 2 and 4.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {
-            "parity_difference": np.nanmax(chance, axis=1) - np.nanmin(chance, axis=1),
-            "opportunity_difference": np.nanmax(recall, axis=1) - np.nanmin(recall, axis=1),
-            "rsp": np.nanstd(chance, axis=1) / np.nanmean(chance, axis=1),
-            "reo": np.nanstd(recall, axis=1) / np.nanmean(recall, axis=1),
-        }
+    figures = {}
+    for gap, spread, p in (
+        ("parity_difference", "rsp", chance),
+        ("opportunity_difference", "reo", recall),
+    ):
+        known, filled = ~np.isnan(p), np.nan_to_num(p)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = filled.sum(axis=1) / known.sum(axis=1)
+            square = np.where(known, (filled - mean[:, None]) ** 2, 0.0).sum(axis=1) / known.sum(axis=1)
+            figures |= {
+                gap: np.fmax.reduce(p, axis=1) - np.fmin.reduce(p, axis=1),
+                spread: np.sqrt(square) / mean,
+            }
+    return figures
 
 
 def _over(above: float, below: float) -> float:

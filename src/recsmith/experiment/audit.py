@@ -20,7 +20,7 @@ from recsmith.evaluation.cold_start import DEFAULT_GIVEN, ColdStart, cold_start
 from recsmith.evaluation.comparison import Comparison, compare
 from recsmith.evaluation.fairness import UserFairness, user_fairness
 from recsmith.evaluation.groups import MOST_GROUPS, user_labels
-from recsmith.evaluation.item_fairness import POPULARITY, ItemFairness, item_fairness
+from recsmith.evaluation.item_fairness import POPULARITY, ItemFairness, item_fairness, item_groups
 from recsmith.evaluation.limits import limits
 from recsmith.evaluation.popularity_bias import PopularityBias, popularity_bias
 from recsmith.evaluation.protocol import judge
@@ -135,6 +135,8 @@ def audit(
     split = user_time(data) if split is None else split
     attributes, notes = _attributes(data, split, by)
     columns = _item_columns(data) if item_by is None else list(item_by)
+    for name in columns:
+        item_groups(split.train, name)  # a wrong name is told before the work
     fresh = {name: make() for name, make in models.items()}
     told = cold_start(fresh, data, given=given, seed=seed, metrics=METRICS, watch=watch)
     clock.lap("cold_start")
