@@ -288,7 +288,7 @@ def _disparities(chance: FloatArray, recall: FloatArray) -> dict[str, FloatArray
     ``rsp`` and ``reo`` are standard deviation over mean: Z. Zhu, J. Wang, J. Caverlee, "Measuring and Mitigating Item
     Under-Recommendation Bias in Personalized Ranking Systems", SIGIR 2020, equations 2 and 4.
     """
-    figures = {}
+    figures: dict[str, FloatArray] = {}
     for gap, spread, p in (
         ("parity_difference", "rsp", chance),
         ("opportunity_difference", "reo", recall),

@@ -60,7 +60,8 @@ def test_everything_in_one_document(cli, arguments, tmp_path):
     assert {one["by"] for one in told["fairness"]["users"]} == {"gender", "age"}
     assert {one["by"] for one in told["fairness"]["items"]} >= {"popularity"}
     assert all(one["unknown"] == 1 for one in told["fairness"]["users"])
-    assert told["robustness"]["leakage"] and told["robustness"]["learning_curve"]["rows"][-1]["share"] == 1
+    assert told["robustness"]["leakage"] == told["reports"][0]["leakage"]
+    assert told["robustness"]["learning_curve"]["rows"][-1]["share"] == 1
     assert any("zip_code" in note for note in told["notes"])
 
 
