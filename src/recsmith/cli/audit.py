@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,9 +108,10 @@ def _entrants(models: str | None, more: Sequence[str] | None, fallback: str) -> 
     from recsmith.protocols import Recommender
 
     texts = listed(models or "") + list(more or ())
+    found = [candidate(text, {}, fallback) for text in dict.fromkeys(texts or _MODELS)]
     if not texts:
-        texts = [*_MODELS, _TWO_TOWER if find_spec("torch") else "gf-cf"]
-    found = [candidate(text, {}, fallback) for text in dict.fromkeys(texts)]
+        last = _TWO_TOWER if find_spec("torch") else "gf-cf"
+        found.append(replace(candidate(last, {}, fallback), label=last.partition(":")[0]))
     for one in found:
         if not isinstance(one.make().model, Recommender):
             raise ParameterError(f"{one.label} predicts ratings and orders no items: audit judges lists.")
@@ -145,10 +147,9 @@ def _audited(
 
     data = source.load()
     part = parse(split).split(data)[0]
-    names = {one.label if one.label != _TWO_TOWER else one.name: one.make for one in entrants}
     with output.bars() as bars:
         return audited(
-            names,
+            {one.label: one.make for one in entrants},
             data,
             split=part,
             by=None if by is None else listed(by),
@@ -212,8 +213,6 @@ def _bias(found: Audit) -> Table:
 
 
 def _estimate(output: Output, entrants: Sequence[Candidate], shape: Shape, attributes: int) -> None:
-    from dataclasses import replace
-
     from recsmith import estimate
     from recsmith.cli.sizes import show_estimate
     from recsmith.types import Cost

@@ -286,7 +286,7 @@ def _disparities(chance: FloatArray, recall: FloatArray) -> dict[str, FloatArray
     """(draws,) figures of (draws, groups) probabilities; a group without one is left out.
 
     ``rsp`` and ``reo`` are standard deviation over mean: Z. Zhu, J. Wang, J. Caverlee, "Measuring and Mitigating Item
-    Under-Recommendation Bias in Personalized Ranking Systems", SIGIR 2020, equations 2 and 4.
+    Under-Recommendation Bias in Personalized Ranking Systems", SIGIR 2020.
     """
     figures: dict[str, FloatArray] = {}
     for gap, spread, p in (

@@ -73,6 +73,25 @@ def test_by_hand():
     assert found.users == 5
 
 
+def test_one_event_is_answered_by_the_row_of_its_item(ml_like):
+    """The same figure by numpy alone: EASE's weights of the first item, without the first items."""
+    found = cold_start(pipelines(), ml_like, given=(1, 3), share=0.3, metrics=("recall@5",))
+    split = unknown_users(ml_like, share=0.3, given=3)
+    weights = EASE(reg=10.0).fit(split.train).weights_
+    told, truth = split.queries, split.truth
+    recalls = []
+    for r in range(len(told)):
+        history = told.items[told.offsets[r] : told.offsets[r + 1]]
+        wanted = set(truth.items[truth.offsets[r] : truth.offsets[r + 1]]) - set(history)
+        if len(history) == 3 and wanted:
+            scores = weights[history[0]].copy()
+            scores[history] = -np.inf
+            best = np.argsort(-scores, kind="stable")[:5]
+            recalls.append(len(wanted & set(best)) / len(wanted))
+    assert found.users == len(recalls)
+    assert found.curve("ease", "recall@5")[0].value == pytest.approx(np.mean(recalls), abs=1e-12)
+
+
 def test_strata_of_the_truth_add_up(curves):
     for model in curves.models:
         for at, whole in enumerate(curves.curve(model, "precision@5")):

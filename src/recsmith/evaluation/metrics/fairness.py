@@ -78,7 +78,7 @@ def exposure(items: IntArray, member: Membership, *, discounted: bool = False) -
 def tail_share(items: IntArray, tail: BoolArray) -> FloatArray:
     """(n,) float64 share of the filled places that hold items of the ``tail`` (n_items,); NaN for an empty list.
 
-    Its mean is APLT: H. Abdollahpouri, R. Burke, B. Mobasher, FLAIRS 2019, equation 6.
+    Its mean is APLT: H. Abdollahpouri, R. Burke, B. Mobasher, FLAIRS 2019.
     """
     filled = (items >= 0).sum(axis=1)
     share: FloatArray = np.full(len(items), np.nan)
@@ -87,7 +87,7 @@ def tail_share(items: IntArray, tail: BoolArray) -> FloatArray:
 
 
 def tail_count(items: IntArray, tail: BoolArray) -> FloatArray:
-    """(n,) float64 number of places that hold items of the ``tail``; its mean is ACLT (same paper, equation 7)."""
+    """(n,) float64 number of places that hold items of the ``tail``; its mean is ACLT (same paper)."""
     held = (items >= 0) & tail[np.maximum(items, 0)]
     return np.asarray(held.sum(axis=1), dtype=np.float64)
 
@@ -103,8 +103,8 @@ def miscalibration(
     """(n,) float64 how far the mix of a list is from that of the user's history, in bits; 0 is calibrated.
 
     With p the shares of the groups (genres) in the history and q in the list, ``"kl"`` is
-    ``sum p log2(p / q')`` with ``q' = (1 - alpha) q + alpha p``: H. Steck, "Calibrated Recommendations", RecSys 2018,
-    equations 2 to 6. ``"js"`` is the Jensen-Shannon divergence of p and q, in [0, 1], and needs no smoothing.
+    ``sum p log2(p / q')`` with ``q' = (1 - alpha) q + alpha p``: H. Steck, "Calibrated Recommendations", RecSys 2018.
+    ``"js"`` is the Jensen-Shannon divergence of p and q, in [0, 1], and needs no smoothing.
 
     Parameters
     ----------
