@@ -177,6 +177,10 @@ def _of_estimators(log: LoggedBandit, chosen: Mapping[str, Estimator]) -> list[s
         notes.append("replay is right only where the log is uniform, and this one is not.")
     if "dm" in chosen:
         notes.append("The interval of dm does not hold the error of the predicted rewards.")
+    if shrunk := [name for name, one in chosen.items() if one.parameter]:
+        notes.append(
+            f"Intervals of {', '.join(shrunk)} do not hold the bias of weights that were made smaller."
+        )
     return notes
 
 

@@ -16,6 +16,7 @@ from recsmith.types import FloatArray
 Rule: TypeAlias = Literal["slope", "mse"]
 RULES = ("slope", "mse")
 _GRID = 30  # candidates besides infinity
+_LEAST = 10.0  # of them
 _KEPT = np.sqrt(6) - 1  # constant of SLOPE++
 
 
@@ -75,14 +76,15 @@ def tuned(
 
 
 def grid(estimator: Estimator, weight: FloatArray) -> list[float]:
-    """Thirty values in geometric order from 1, the mean of true weights, to the largest weight, and infinity.
+    """Thirty values in geometric order from 10 to the largest weight, and infinity.
 
-    Weights are compared with a limit itself, their squares with the strength of shrinkage: there the values go to a
-    hundred times the largest square.
+    Weights below 10 cost little variance and much bias: with candidates down to 1, SLOPE bounds far too much on logs
+    that could do without (``docs/decisions/0020-off-policy.md``). Weights are compared with a limit itself, their
+    squares with the strength of shrinkage: there the values go to a hundred times the largest square.
     """
-    largest = max(float(weight.max()), 1.0)
+    largest = float(weight.max())
     high = 100 * largest**2 if estimator.parameter == "strength" else largest
-    return [*np.unique(np.geomspace(1.0, high, _GRID)).tolist(), float("inf")]
+    return [*(np.geomspace(_LEAST, high, _GRID).tolist() if high > _LEAST else ()), float("inf")]
 
 
 def mse_bound(estimator: Estimator, rounds: Rounds, parameter: float, *, delta: float = 0.1) -> float:
