@@ -89,7 +89,7 @@ def evaluate_policy(
     ]
     return OffPolicyResult(
         estimates=tuple(named), logged=found[-1], overlap=overlap, level=level, method=intervals,
-        notes=(*notes_on(overlap), *_of_estimators(log, chosen)),
+        notes=(*notes_on(overlap), *_of_estimators(log, values)),
     )  # fmt: skip
 
 
@@ -171,13 +171,13 @@ def _of_weights(weight: FloatArray, impossible: float, unseen: float = 0.0) -> O
     )
 
 
-def _of_estimators(log: LoggedBandit, chosen: Mapping[str, Estimator]) -> list[str]:
+def _of_estimators(log: LoggedBandit, values: Mapping[str, float | None]) -> list[str]:
     notes = []
-    if "replay" in chosen and float(np.ptp(log.propensity)) > 1e-9:
+    if "replay" in values and float(np.ptp(log.propensity)) > 1e-9:
         notes.append("replay is right only where the log is uniform, and this one is not.")
-    if "dm" in chosen:
+    if "dm" in values:
         notes.append("The interval of dm does not hold the error of the predicted rewards.")
-    if shrunk := [name for name, one in chosen.items() if one.parameter]:
+    if shrunk := [name for name, bound in values.items() if bound is not None and np.isfinite(bound)]:
         notes.append(
             f"Intervals of {', '.join(shrunk)} do not hold the bias of weights that were made smaller."
         )

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from recsmith.errors import ParameterError
-from recsmith.evaluation.report import written
 from recsmith.evaluation.significance import Interval
 from recsmith.tables import Table
 
@@ -128,9 +127,11 @@ def notes_on(overlap: Overlap, per: str = "round") -> list[str]:
     return notes
 
 
-def _row(one: Estimate) -> tuple[Any, ...]:
+def _row(one: Estimate) -> tuple[str, ...]:
+    """Four digits that count: rewards may be small."""
+    low, high = one.interval
     set_to = ", ".join(f"{name} {value:.4g}" for name, value in (one.parameter or {}).items())
-    return one.estimator, one.value, written(one.interval), one.error, set_to
+    return one.estimator, f"{one.value:.4g}", f"{low:.4g} to {high:.4g}", f"{one.error:.2g}", set_to
 
 
 def _plain(value: Any) -> Any:
