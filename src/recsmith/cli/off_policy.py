@@ -118,6 +118,15 @@ def off_policy(
     """Estimates of a target policy's reward with intervals, overlap and warnings; no figure without overlap."""
     if (source is None) == (store is None):
         raise ParameterError("off-policy wants a log: a FILE or open-bandit, or --store URL with --bundle.")
+    of_file = {"--policy": policy, "--column": column, "--features": features, "--path": path}
+    of_store = {"--bundle": bundle, "--reward": reward, "--explored": explored, "--per-list": per_list,
+                "--since": since, "--until": until}  # fmt: skip
+    for option, given in (of_store if store is None else of_file).items():
+        if given:
+            kind = "the service's log, --store URL" if store is None else "a file or open-bandit"
+            raise ParameterError(f"{option} is for {kind}.")
+    if per_list and settings:
+        raise ParameterError("--set is for places: estimators of whole lists have no parameter.")
     common: dict[str, Any] = {
         "estimators": listed(estimators) if estimators else None,
         "intervals": intervals,

@@ -176,6 +176,9 @@ def test_the_log_of_the_service(cli, store, bundle):
         (("LOG", "--column=action=item", "--column=reward=p", "--column=propensity=clicked", "--policy", "uniform"),
          "propensity must be in (0, 1]"),
         (("--store", "sqlite:///x.db"), "--store wants --bundle"),
+        (("--store", "sqlite:///x.db", "--policy", "uniform"), "--policy is for a file"),
+        (("--store", "sqlite:///x.db", "--bundle", "b", "--per-list", "-s", "clipped-ips=1"), "--set is for places"),
+        (("LOG", *NAMED, "--policy", "uniform", "--explored"), "--explored is for the service's log"),
         (("open-bandit:greedy", "--policy", "uniform"), "no policy of Open Bandit named 'greedy'"),
     ],
 )  # fmt: skip

@@ -79,6 +79,11 @@ class LoggedBandit:
         """(n,) int64 slot of each round, 0 where there is only one."""
         return np.zeros(len(self), dtype=np.int64) if self.position is None else self.position
 
+    @property
+    def units(self) -> IntArray | None:
+        """(n,) int64 units by number from 0; None where every round is one."""
+        return None if self.unit is None else np.unique(self.unit, return_inverse=True)[1]
+
     def take(self, rows: IntArray) -> LoggedBandit:
         """The rounds ``rows``, in that order; one that is there twice counts twice."""
         columns = ("action", "reward", "propensity", "context", "position", "unit")

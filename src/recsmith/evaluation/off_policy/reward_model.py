@@ -55,7 +55,8 @@ def cross_fitted(
     Returns
     -------
     numpy.ndarray
-        (n, n_actions) float64.
+        (n, n_actions) float64. The regression holds a dense matrix of (n, 1 + d + e): with very many actions give
+        ``item_features``.
 
     Raises
     ------
@@ -87,7 +88,8 @@ def cross_fitted(
 
 def fold_of(log: LoggedBandit, folds: int, seed: int) -> IntArray:
     """(n,) fold of each round: equally large, in an order that the seed draws; rounds of one unit stay together."""
-    unit = np.arange(len(log)) if log.unit is None else np.unique(log.unit, return_inverse=True)[1]
+    units = log.units
+    unit = np.arange(len(log)) if units is None else units
     n = int(unit.max()) + 1
     assigned = np.empty(n, dtype=np.int64)
     assigned[np.random.default_rng(seed).permutation(n)] = np.arange(n) % folds

@@ -40,7 +40,7 @@ class Rounds:
     )
     predicted: FloatArray | None = None  #: (n,) q(x_i, a_i)
     direct: FloatArray | None = None  #: (n,) sum over a of pi(a | x_i) q(x_i, a)
-    unit: IntArray | None = None  #: (n,) see ``LoggedBandit``
+    unit: IntArray | None = None  #: (n,) number, from 0, of the unit that each round belongs to
 
     @classmethod
     def of(cls, log: LoggedBandit, target: Target, rewards: FloatArray | None = None) -> Rounds:
@@ -87,7 +87,7 @@ class Rounds:
             unseen=np.where(log.propensity < 1, unseen, 0.0),
             predicted=None if q is None else predicted,
             direct=None if q is None else direct,
-            unit=log.unit,
+            unit=log.units,
         )
 
     @classmethod
@@ -110,7 +110,7 @@ class Rounds:
             weight=chosen / log.propensity,
             impossible=_impossible(log, chosen),
             unseen=np.zeros(len(log)),
-            unit=log.unit,
+            unit=log.units,
         )
 
     def __len__(self) -> int:
@@ -121,8 +121,7 @@ class Rounds:
         counted = np.ones(len(self)) if count is None else count
         if self.unit is None:
             return Sample(total, counted)
-        _, unit = np.unique(self.unit, return_inverse=True)
-        sums = [np.bincount(unit, column).astype(np.float64) for column in (total, counted)]
+        sums = [np.bincount(self.unit, column).astype(np.float64) for column in (total, counted)]
         return Sample(sums[0], sums[1])
 
 
@@ -152,9 +151,7 @@ def _fill(log: LoggedBandit, pi: FloatArray, q: FloatArray | None, shown: BoolAr
 
 
 @njit(cache=True, nogil=True)
-def _pass(  # type: ignore[no-untyped-def]
-    start, stop, action, position, pi, q, shown, out
-) -> None:
+def _pass(start, stop, action, position, pi, q, shown, out):  # type: ignore[no-untyped-def]
     """One look at each round's distribution: rows of ``out`` as ``Rounds.of`` unpacks them."""
     for i in range(start, stop):
         slot = position[i]
