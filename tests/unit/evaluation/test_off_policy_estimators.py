@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from scipy import stats
 
 from recsmith import parallel
 from recsmith.errors import DataError, ParameterError
@@ -81,6 +82,34 @@ def test_every_estimator_equals_its_formula(seed, n_actions, n_positions):
     for name, value in wanted.items():
         assert found[name].value == pytest.approx(value, abs=1e-12)
     assert found.logged.value == pytest.approx(log.reward.mean())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.01, 100), st.floats(-50, 50))
+def test_rewards_on_another_scale(seed, factor, shift):
+    """Twice the rewards are twice the value; a reward of ``shift`` more is that much more where weights add up to 1."""
+    log, target, rewards = bandit(60, seed=seed)
+    options = {"parameters": PARAMETERS, "intervals": "normal", "most_outside": 1}
+    plain = evaluate_policy(log, target, rewards=rewards, **options)
+    scaled = evaluate_policy(
+        replace(log, reward=factor * log.reward), target, rewards=factor * rewards, **options
+    )
+    for one, other in zip(plain.estimates, scaled.estimates, strict=True):
+        assert other.value == pytest.approx(factor * one.value, rel=1e-9, abs=1e-12)
+        assert other.error == pytest.approx(factor * one.error, rel=1e-9, abs=1e-12)
+    moved = evaluate_policy(
+        replace(log, reward=log.reward + shift), target, rewards=rewards + shift, **options
+    )
+    for name in ("replay", "snips", "dm", "dr", "sndr", "switch-dr", "dros"):
+        assert moved[name].value == pytest.approx(plain[name].value + shift, abs=1e-9)
+
+
+def test_normal_intervals_are_scipys():
+    log, target, _ = bandit()
+    chosen = target[np.arange(len(log)), log.action, log.positions]
+    each = chosen / log.propensity * log.reward
+    found = evaluate_policy(log, chosen, estimators=["ips"], intervals="normal", level=0.9)["ips"]
+    assert found.interval == pytest.approx(stats.norm.interval(0.9, each.mean(), stats.sem(each)))
 
 
 def test_values_by_hand():
