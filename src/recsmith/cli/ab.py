@@ -182,13 +182,11 @@ def _of_store(
     try:
         shares = shares or logged.shares(opened, name)
         slots = logged.slots(opened, since=moment("--since", since), until=moment("--until", until))
-        units = logged.units(slots, logged.events(opened))
+        units = logged.units(slots, logged.events(opened), experiment=name)
     finally:
         opened.close()
     if not units.frame.height:
-        raise ParameterError(
-            f"The store has no answer of an experiment in that time, and so none of {name!r}."
-        )
+        raise ParameterError(f"The store has no answer of the experiment {name!r} in that time.")
     left = f"{units.switched:,} users saw more than one variant and are left out."
     return units.frame, shares, (left,) if units.switched else ()
 

@@ -26,6 +26,7 @@ class Answer:
     explanation: str  #: where the list comes from, in words
     shown: str  #: what the exposure log holds of each place, as JSON; text, since many answers are kept
     model_version: str
+    experiment: str | None = None
     variant: str | None = None
 
     def body(self, user: str | None, recomm_id: str, now: float) -> bytes:
@@ -44,7 +45,16 @@ class Answer:
 
     def exposure(self, user: str | None, recomm_id: str, now: float, *, shadow: bool = False) -> Exposure:
         """What the log holds of it."""
-        return Exposure(recomm_id, user or "", self.model_version, self.variant, shadow, int(now), self.shown)
+        return Exposure(
+            recomm_id,
+            user or "",
+            self.model_version,
+            self.experiment,
+            self.variant,
+            shadow,
+            int(now),
+            self.shown,
+        )
 
 
 def new_recomm_id() -> str:

@@ -145,14 +145,23 @@ class Variant(Config):
     """Answers are made and logged, and not shown."""
 
 
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Where a user stands in an experiment."""
+
+    experiment: str
+    variant: str
+    propensity: float = 1.0  #: with which anybody is in this variant
+
+
 class Experiment(Config):
     """Two or more bundles side by side; who sees which depends on the name of the experiment and the user alone."""
 
     name: str = Field(min_length=1, max_length=100)
     variants: dict[str, Variant] = Field(min_length=1)
 
-    def assign(self, user: str) -> tuple[str, float]:
-        """The variant of a user, and the probability with which anybody is in it."""
+    def assign(self, user: str) -> Assignment:
+        """The variant of a user."""
         shown = {name: v.share for name, v in self.variants.items() if not v.shadow and v.share > 0}
         total = sum(shown.values())
         digest = hashlib.sha256(f"{self.name}\0{user}".encode()).digest()
@@ -160,8 +169,8 @@ class Experiment(Config):
         for name, share in shown.items():
             place -= share
             if place < 0:
-                return name, share / total
-        return name, share / total
+                return Assignment(self.name, name, share / total)
+        return Assignment(self.name, name, share / total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,19 +181,19 @@ class Active:
     experiment: Experiment | None = None
     others: Mapping[str, Deployment] = field(default_factory=dict)  #: by name of the bundle
 
-    def choose(self, user: str | None) -> tuple[Deployment, str | None]:
-        """The deployment that answers a user, and the name of the variant."""
+    def choose(self, user: str | None) -> tuple[Deployment, Assignment | None]:
+        """The deployment that answers a user, and where he stands in the experiment."""
         if self.experiment is None or user is None:
             return self.main, None
-        variant, _ = self.experiment.assign(user)
-        return self.others[self.experiment.variants[variant].bundle], variant
+        assigned = self.experiment.assign(user)
+        return self.others[self.experiment.variants[assigned.variant].bundle], assigned
 
-    def shadows(self) -> Sequence[tuple[str, Deployment]]:
+    def shadows(self) -> Sequence[tuple[Deployment, Assignment]]:
         """Variants that are logged and not shown."""
         if self.experiment is None:
             return ()
         return [
-            (name, self.others[variant.bundle])
+            (self.others[variant.bundle], Assignment(self.experiment.name, name))
             for name, variant in self.experiment.variants.items()
             if variant.shadow
         ]

@@ -56,7 +56,8 @@ class Exposure:
     recomm_id: str
     user_id: str
     model_version: str
-    variant: str | None  #: of an experiment
+    experiment: str | None  #: its name
+    variant: str | None  #: of the experiment
     shadow: bool  #: computed, not shown
     timestamp: int  #: Unix seconds
     items: str  #: JSON, a list with item_id, score, rank, source and propensity of each slot

@@ -15,7 +15,7 @@ import orjson
 from recsmith.protocols import Embedder, ItemSimilarity
 from recsmith.recommend import TopK
 from recsmith.serving.answers import Answer
-from recsmith.serving.deployment import Deployment
+from recsmith.serving.deployment import Assignment, Deployment
 from recsmith.serving.dry_run import LoggedRequest
 from recsmith.serving.explain import reasons, sentence
 from recsmith.serving.exploration import Explorer
@@ -34,8 +34,7 @@ class Asked:
     request: RecommendRequest
     history: History
     bought: IntArray | None = None  #: (b,) items that ``already_bought`` hides
-    variant: str | None = None
-    propensity: float = 1.0  #: probability of the variant
+    assigned: Assignment | None = None  #: where the user stands in an experiment
 
     @cached_property
     def context(self) -> dict[str, Any]:
@@ -205,9 +204,10 @@ class Lister:
                 entry["reasons"] = why
                 entry["reason"] = sentence(why, entry["source"])
                 entry["trace"] = {"adjusted": slot.adjusted, "rules": list(slot.rules)}
+        chosen = 1.0 if one.assigned is None else one.assigned.propensity
         exposed = [
             {"item_id": e["item_id"], "score": e["score"], "rank": e["rank"], "source": e["source"],
-             "propensity": one.propensity * (1.0 if chance is None else chance)}
+             "propensity": chosen * (1.0 if chance is None else chance)}
             for e, chance in zip(entries, chances, strict=True)
         ]  # fmt: skip
         return Answer(
@@ -215,7 +215,8 @@ class Lister:
             explanation=self._explanation(one, sources, lists, row),
             shown=orjson.dumps(exposed).decode(),
             model_version=self.deployment.version,
-            variant=one.variant,
+            experiment=None if one.assigned is None else one.assigned.experiment,
+            variant=None if one.assigned is None else one.assigned.variant,
         )
 
     def _slots(

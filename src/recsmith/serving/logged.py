@@ -28,7 +28,7 @@ _SLOT = {
     "source": pl.String,
     "propensity": pl.Float64,
 }
-_COLUMNS = ("recomm_id", "user_id", "variant", "model_version", "timestamp", *_SLOT, "shadow")
+_COLUMNS = ("recomm_id", "user_id", "experiment", "variant", "model_version", "timestamp", *_SLOT, "shadow")
 
 
 def slots(store: Store, *, since: int | None = None, until: int | None = None) -> pl.DataFrame:
@@ -44,7 +44,7 @@ def slots(store: Store, *, since: int | None = None, until: int | None = None) -
     Returns
     -------
     pl.DataFrame
-        ``recomm_id, user_id`` (text, ``""`` for somebody without an id), ``variant`` (text, null outside an
+        ``recomm_id, user_id`` (text, ``""`` for somebody without an id), ``experiment, variant`` (text, null outside an
         experiment), ``model_version, timestamp`` (int64 Unix seconds), ``item_id, rank`` (int32, from 1), ``score``
         (float64, null without one), ``source, propensity`` (float64, the probability with which this item came to
         this place) and ``shadow`` (computed and not shown; it has the ``recomm_id`` of the list that was).
@@ -141,6 +141,7 @@ def units(
     slots: pl.DataFrame,
     events: pl.DataFrame,
     *,
+    experiment: str | None = None,
     clicks: Collection[str] = ("click", "view"),
     conversions: Collection[str] = ("purchase", "like"),
     window_s: int = WINDOW_S,
@@ -153,6 +154,8 @@ def units(
     slots, events
         Frames as the functions of these names give them. Shadows, answers outside an experiment and users without
         an id are passed over.
+    experiment
+        The one that counts; None: all, where the log is of one.
     clicks, conversions
         Types of event.
 
@@ -165,6 +168,8 @@ def units(
         ``before_s`` seconds before it, which no variant can have changed.
     """
     shown = slots.filter(~pl.col("shadow") & pl.col("variant").is_not_null() & (pl.col("user_id") != ""))
+    if experiment is not None:
+        shown = shown.filter(pl.col("experiment") == experiment)
     known = shown.group_by("user_id", maintain_order=True).agg(
         variant=pl.col("variant").first(),
         variants=pl.col("variant").n_unique(),

@@ -49,6 +49,7 @@ exposures = Table(
     Column("shadow", Boolean, nullable=False),
     Column("timestamp", BigInteger, nullable=False),
     Column("items", Text, nullable=False),
+    Column("experiment", Text),
     sqlite_autoincrement=True,
 )
 Index("exposures_of_user", exposures.c.user_key)

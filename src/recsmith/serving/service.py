@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import orjson
@@ -17,7 +18,7 @@ import orjson
 from recsmith.errors import RecsmithError, StorageError
 from recsmith.serving.answers import Answer, Kept
 from recsmith.serving.control import Control
-from recsmith.serving.deployment import Active, Deployment
+from recsmith.serving.deployment import Active, Assignment, Deployment
 from recsmith.serving.dry_run import DryRun, dry_run
 from recsmith.serving.events import NewEvent
 from recsmith.serving.exploration import Explorer
@@ -29,6 +30,8 @@ from recsmith.serving.settings import Settings
 from recsmith.serving.shared import Shared
 from recsmith.serving.store import Store
 from recsmith.types import IntArray
+
+Wanted: TypeAlias = tuple[RecommendRequest, Seen, Assignment | None]
 
 log = logging.getLogger("recsmith.serving")
 _NOBODY = Seen()
@@ -104,7 +107,7 @@ class Service:
             found = self._found([key for key in keys.values() if key is not None])
             missing = [r for r in rows if keys[r] is None or keys[r] not in found]
             wanted = [(requests[r], seen[r], chosen[r][1]) for r in missing]
-            answers = self._made(deployment, rules, now, wanted, active, self.explorer)
+            answers = self._made(deployment, rules, now, wanted, self.explorer)
             made = dict(zip(missing, answers, strict=True))
             for r in rows:
                 answer = made[r] if r in made else found[keys[r]]
@@ -123,8 +126,8 @@ class Service:
             seen = _NOBODY if request.user_id is None else self._histories.peek(request.user_id)
             if seen is None:
                 return None
-            deployment, variant = self.active.choose(request.user_id)
-            key = self._key(request, seen, deployment, self.rules, variant)
+            deployment, assigned = self.active.choose(request.user_id)
+            key = self._key(request, seen, deployment, self.rules, assigned)
             answer = None if key is None else self._kept.get(key)
             return None if answer is None else Told(answer, cached=True)
         except StorageError:
@@ -144,10 +147,10 @@ class Service:
         """What a list for a request is made with; for explanations."""
         with self._one_at_a_time:
             self.refresh()
-            deployment, variant = self.active.choose(request.user_id)
+            deployment, assigned = self.active.choose(request.user_id)
             (seen,) = self._seen([request.user_id])
             rules = self.rules
-            (one,) = self._asked(deployment, [(request, seen, variant)], self.active, rules)
+            (one,) = self._asked(deployment, [(request, seen, assigned)], rules)
             return Lister(deployment, rules, time.time()), one
 
     def _seen(self, users: Sequence[str | None]) -> list[Seen]:
@@ -171,20 +174,16 @@ class Service:
     def _asked(
         self,
         deployment: Deployment,
-        wanted: Sequence[tuple[RecommendRequest, Seen, str | None]],
-        active: Active,
+        wanted: Sequence[Wanted],
         rules: Rules,
     ) -> list[Asked]:
         histories = self._read(deployment, [r.user_id for r, _, _ in wanted], [s for _, s, _ in wanted])
         out = []
-        for (request, seen, variant), history in zip(wanted, histories, strict=True):
+        for (request, seen, assigned), history in zip(wanted, histories, strict=True):
             if request.context.recent_items:
                 history = deployment.reader.session(history, request.context.recent_items)
             bought = self._bought(deployment, request, seen, rules)
-            propensity = 1.0
-            if variant is not None and active.experiment is not None and request.user_id is not None:
-                propensity = active.experiment.assign(request.user_id)[1]
-            out.append(Asked(request, history, bought, variant, propensity))
+            out.append(Asked(request, history, bought, assigned))
         return out
 
     def _bought(
@@ -204,8 +203,7 @@ class Service:
         deployment: Deployment,
         rules: Rules,
         now: float,
-        wanted: Sequence[tuple[RecommendRequest, Seen, str | None]],
-        active: Active,
+        wanted: Sequence[Wanted],
         explorer: Explorer | None = None,
     ) -> list[Answer | Exception]:
         """New answers; where one request is at fault the others are made without it."""
@@ -213,14 +211,19 @@ class Service:
             return []
         try:
             lister = Lister(deployment, rules, now, explorer)
-            return list(lister.answers(self._asked(deployment, wanted, active, rules)))
+            return list(lister.answers(self._asked(deployment, wanted, rules)))
         except RecsmithError as error:
             if len(wanted) == 1:
                 return [error]
-        return [self._made(deployment, rules, now, [one], active, explorer)[0] for one in wanted]
+        return [self._made(deployment, rules, now, [one], explorer)[0] for one in wanted]
 
     def _key(
-        self, request: RecommendRequest, seen: Seen, deployment: Deployment, rules: Rules, variant: str | None
+        self,
+        request: RecommendRequest,
+        seen: Seen,
+        deployment: Deployment,
+        rules: Rules,
+        assigned: Assignment | None,
     ) -> Hashable | None:
         """What an answer depends on; None: it is made anew each time."""
         explored = self.explorer is not None and request.explore
@@ -228,7 +231,7 @@ class Service:
             return None
         return (
             request.user_id, seen.version, seen.erased, deployment.version, deployment.items_version, rules.version,
-            variant, request.num_recommendations, tuple(request.exclude_items), request.include_seen,
+            assigned, request.num_recommendations, tuple(request.exclude_items), request.include_seen,
             None if request.include_items is None else tuple(request.include_items),
             repr(request.filters), request.context.model_dump_json(),
         )  # fmt: skip
@@ -262,9 +265,9 @@ class Service:
     ) -> list[Told | Exception]:
         """The same with what the shadows would have answered."""
         out = list(told)
-        for name, deployment in active.shadows():
-            wanted = [(r, s, name) for r, s in zip(requests, seen, strict=True)]
-            made = self._made(deployment, rules, now, wanted, replace(active, experiment=None))
+        for deployment, assigned in active.shadows():
+            wanted = [(r, s, assigned) for r, s in zip(requests, seen, strict=True)]
+            made = self._made(deployment, rules, now, wanted)
             for row, answer in enumerate(made):
                 one = out[row]
                 if isinstance(one, Told) and isinstance(answer, Answer):

@@ -88,10 +88,17 @@ def _name(key: Hashable) -> str:
 
 def _encoded(answer: Answer) -> bytes:
     return orjson.dumps(
-        [answer.recommendations, answer.explanation, answer.shown, answer.model_version, answer.variant]
+        [
+            answer.recommendations,
+            answer.explanation,
+            answer.shown,
+            answer.model_version,
+            answer.experiment,
+            answer.variant,
+        ]
     )
 
 
 def _decoded(text: bytes) -> Answer:
-    recommendations, explanation, shown, version, variant = orjson.loads(text)
-    return Answer(orjson.Fragment(orjson.dumps(recommendations)), explanation, shown, version, variant)
+    recommendations, *rest = orjson.loads(text)
+    return Answer(orjson.Fragment(orjson.dumps(recommendations)), *rest)

@@ -57,6 +57,7 @@ EVENT_FRAME = {
 EXPOSURE_FRAME = {
     "recomm_id": pl.String,
     "user_id": pl.String,
+    "experiment": pl.String,
     "variant": pl.String,
     "model_version": pl.String,
     "timestamp": pl.Int64,

@@ -111,16 +111,19 @@ def store(tmp_path):
         for n in range(60):
             variant = "ab"[n % 2]
             lists.append(
-                Exposure(f"r{n}", f"u{n}", "m@1", variant, False, 1_800_000_000 + n, json.dumps(slots))
+                Exposure(
+                    f"r{n}", f"u{n}", "m@1", "autumn", variant, False, 1_800_000_000 + n, json.dumps(slots)
+                )
             )
             for item in range(1 + n % 2 + n % 3 // 2):
                 name, user = f"e{n}-{item}", f"u{n}"
                 events.append(NewEvent(name, user, f"i{item}", "click", None, 1_800_000_100 + n, f"r{n}"))
         lists += [
-            Exposure(f"s{n}", f"u{n}", "m@1", "ba"[n % 2], False, 1_800_001_000, "[]") for n in range(2)
+            Exposure(f"s{n}", f"u{n}", "m@1", "autumn", "ba"[n % 2], False, 1_800_001_000, "[]")
+            for n in range(2)
         ]
         lists += [
-            Exposure(f"t{n}", f"u{n}", "m@1", "ba"[n % 2], False, 1_800_001_000, json.dumps(slots))
+            Exposure(f"t{n}", f"u{n}", "m@1", "autumn", "ba"[n % 2], False, 1_800_001_000, json.dumps(slots))
             for n in range(2)
         ]
         opened.log_exposures(lists)

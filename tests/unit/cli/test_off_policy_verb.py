@@ -126,7 +126,11 @@ def store(tmp_path):
                 for rank, (item, p) in enumerate([("i00", 1.0), (("i01", "i02")[n % 2], 0.5)], 1)
             ]
             opened.log_exposures(
-                [Exposure(f"r{n}", f"new{n}", "m@1", None, False, 1_800_000_000 + n, json.dumps(listed))]
+                [
+                    Exposure(
+                        f"r{n}", f"new{n}", "m@1", None, None, False, 1_800_000_000 + n, json.dumps(listed)
+                    )
+                ]
             )
             opened.add_events([NewEvent(f"e{n}", f"new{n}", "i01", "click", None, 1_800_000_100, f"r{n}")])
     return url

@@ -209,7 +209,7 @@ def test_a_shadow_and_a_variant(bundle, tmp_path):
 
 def list_of(number, user, item, source="explore:thompson", shadow=False):
     slot = {"item_id": item, "score": 1.0, "rank": 1, "source": source, "propensity": 0.5}
-    return Exposure(f"r{number}", user, "m@1", None, shadow, 100, json.dumps([slot]))
+    return Exposure(f"r{number}", user, "m@1", None, None, shadow, 100, json.dumps([slot]))
 
 
 def click(number, user, item, kind="click"):

@@ -26,7 +26,9 @@ def show(store, recomm_id, user, items, at=100, variant="a", shadow=False, prope
         {"item_id": item, "score": 1 / rank, "rank": rank, "source": "ease", "propensity": propensity}
         for rank, item in enumerate(items, 1)
     ]
-    store.log_exposures([Exposure(recomm_id, user, f"{variant}@1", variant, shadow, at, json.dumps(listed))])
+    store.log_exposures(
+        [Exposure(recomm_id, user, f"{variant}@1", "trial", variant, shadow, at, json.dumps(listed))]
+    )
 
 
 def act(store, user, item, at=110, kind="click", recomm_id=None, value=None):
@@ -39,11 +41,12 @@ def test_a_row_for_each_slot(log):
     show(log, "r1", "ann", ["z"], variant="c", shadow=True)
     show(log, "r2", "", [], at=101)
     other = '[{"item_id": "x", "score": null, "rank": 1, "source": "fallback:popular"}]'
-    log.log_exposures([Exposure("r3", "bob", "m@1", None, False, 102, other)])
+    log.log_exposures([Exposure("r3", "bob", "m@1", None, None, False, 102, other)])
     found = slots(log)
     wanted = {
         "recomm_id": ["r1", "r1", "r1", "r3"],
         "user_id": ["ann", "ann", "ann", "bob"],
+        "experiment": ["trial", "trial", "trial", None],
         "variant": ["a", "a", "c", None],
         "model_version": ["a@1", "a@1", "c@1", "m@1"],
         "timestamp": [100, 100, 100, 102],

@@ -37,7 +37,7 @@ def show(store, recomm_id, user, items, propensities, at=100, shadow=False):
         {"item_id": item, "score": 1.0, "rank": rank, "source": "ease", "propensity": p}
         for rank, (item, p) in enumerate(zip(items, propensities, strict=True), 1)
     ]
-    store.log_exposures([Exposure(recomm_id, user, "m@1", None, shadow, at, json.dumps(listed))])
+    store.log_exposures([Exposure(recomm_id, user, "m@1", None, None, shadow, at, json.dumps(listed))])
 
 
 def act(store, user, item, at, recomm_id=None, kind="click"):

@@ -164,7 +164,7 @@ def test_what_changes_nothing_tells_nothing(store, other):
     mark = other.mark()
     store.add_events([event("a")])
     store.quarantine([("{}", "empty", None)])
-    store.log_exposures([Exposure("r", "u", "m", None, False, 1, "[]")])
+    store.log_exposures([Exposure("r", "u", "m", None, None, False, 1, "[]")])
     store.prune_changes(10)
     assert other.changes(mark) == other.changes(mark)
     assert other.changes(mark).rows == []
@@ -236,7 +236,7 @@ def test_pruning_tells_those_who_were_late(store, other):
 
 def test_an_erased_user_is_gone_and_may_return(store, other):
     store.add_events([event("a", "ann"), event("b", "ann"), event("c", "bob")])
-    store.log_exposures([Exposure("r", user, "m", None, False, 1, "[]") for user in ("ann", "bob")])
+    store.log_exposures([Exposure("r", user, "m", None, None, False, 1, "[]") for user in ("ann", "bob")])
     store.quarantine([("{}", "empty", "ann")])
     assert store.erase("ann") == {"events": 2, "exposures": 1, "quarantine": 1}
     assert list(other.erased()) == [digest("ann")]
@@ -267,7 +267,16 @@ def test_a_number_of_a_deleted_event_never_comes_back(store):
 def test_exposures_in_pages(store):
     slots = [{"item_id": "👩‍🚀", "score": 0.5, "rank": 1, "source": "ease", "propensity": None}]
     sent = [
-        Exposure(f"r{n}", "u", "ease@1", "b" if n else None, n == 1, 100 + n, json.dumps(slots * n))
+        Exposure(
+            f"r{n}",
+            "u",
+            "ease@1",
+            "trial" if n else None,
+            "b" if n else None,
+            n == 1,
+            100 + n,
+            json.dumps(slots * n),
+        )
         for n in range(3)
     ]
     store.log_exposures([])

@@ -163,7 +163,7 @@ def test_nothing_of_an_erased_user_is_left_in_the_files(sqlite_url):
     names = [f"customer-{n:03d}" for n in range(60)]
     for turn in range(20):
         store.add_events([event(f"{turn}-{n}", name, f"item-{turn}") for n, name in enumerate(names)])
-        store.log_exposures([Exposure(f"r{turn}", name, "m", None, False, 1, "[{}]") for name in names])
+        store.log_exposures([Exposure(f"r{turn}", name, "m", None, None, False, 1, "[{}]") for name in names])
         reader.history(names, 10)
     long = "customer-long-" + "x" * 10_000
     store.add_events([event("long", long)])

@@ -1,4 +1,4 @@
-"""The events of an answer are found by its ``recomm_id``."""
+"""The events of an answer are found by its ``recomm_id``, and exposures name their experiment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Create the index."""
+    """Create the index and the column."""
+    op.add_column("exposures", sa.Column("experiment", sa.Text))
     there = sa.text("recomm_id IS NOT NULL")
     op.create_index(
         "events_of_answer",
