@@ -85,7 +85,7 @@ def shuffled(data: Dataset) -> Dataset:
     )
 
 
-def level(times: int = 500) -> dict[str, Any]:
+def level(times: int = 2000) -> dict[str, Any]:
     """Errors where groups are drawn by chance."""
     split = user_time(rs.load("ml-100k"))
     report = evaluate(make_pipeline("ease"), split, ks=(10,), rating=False)
