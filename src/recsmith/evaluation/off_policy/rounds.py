@@ -1,6 +1,6 @@
 """The table that all estimators share: importance weights and predicted rewards of each round, made in one pass.
 
-Notation (see also ``docs/notation.md``): in round ``i`` the logging policy ``p`` took action ``a_i`` in context
+Notation (see also ``docs/off_policy.md``): in round ``i`` the logging policy ``p`` took action ``a_i`` in context
 ``x_i`` with probability ``p_i`` and reward ``r_i``; the target policy takes ``a`` with ``pi(a | x_i)``, and ``q(x, a)``
 is a prediction of the reward.
 """
