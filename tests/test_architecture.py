@@ -36,7 +36,7 @@ LAYERS = [
     {"evaluation", "tracking", "estimate"},
     {"plots"},
     {"experiment"},
-    {"serving", "batch", "streaming"},
+    {"serving", "batch", "streaming", "report"},
     {"cli"},
 ]
 STRANGERS = [("training", "evaluation"), ("training", "tracking"), ("evaluation", "tracking"), ("recommend", "models"),

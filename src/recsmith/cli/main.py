@@ -21,6 +21,7 @@ from recsmith.cli import (
     judge,
     off_policy,
     quickstart,
+    report,
     serve,
     train,
     tune,
@@ -50,6 +51,7 @@ app.command("evaluate")(judge.evaluate)
 app.command("compare")(judge.compare)
 app.command("audit")(audit.audit)
 app.add_typer(ab.app, name="ab")
+app.command("report")(report.report)
 app.command("off-policy")(off_policy.off_policy)
 app.command("recommend")(use.recommend)
 app.command("similar")(use.similar)

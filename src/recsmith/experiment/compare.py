@@ -136,12 +136,12 @@ def compare_runs(
         )
     if baseline is not None and baseline not in paths:
         raise ParameterError.unknown("run of this comparison", str(baseline), [str(path) for path in paths])
-    labels = _labels(paths)
+    labels = run_labels(paths)
     read = {label: read_run(path, label) for path, label in zip(paths, labels, strict=True)}
-    chosen = _metric(list(read.values()), metric)
+    chosen = deciding_metric(list(read.values()), metric)
     ordered = [read[report.model] for report in better_first([run.report for run in read.values()], chosen)]
     reference = ordered[0] if baseline is None else read[labels[paths.index(baseline)]]
-    apart = {run.label: why for run in ordered if (why := _why_apart(run, reference))}
+    apart = {run.label: why for run in ordered if (why := why_apart(run, reference))}
     paired = [run.report for run in ordered if run.label not in apart]
     tests = (
         compare(paired, chosen, baseline=None if baseline is None else reference.label)
@@ -151,7 +151,7 @@ def compare_runs(
     return RunsCompared(metric=chosen, runs=tuple(ordered), tests=tests, apart=apart)
 
 
-def _why_apart(run: PastRun, reference: PastRun) -> str:
+def why_apart(run: PastRun, reference: PastRun) -> str:
     """Why two runs cannot be paired; nothing where they can."""
     names = ("another train part", "another split", "another filter_seen", "other rating_times")
     pairs = zip(names, run.question, reference.question, strict=True)
@@ -159,7 +159,14 @@ def _why_apart(run: PastRun, reference: PastRun) -> str:
     return f"{', '.join(found)} than {reference.label}" if found else ""
 
 
-def _metric(runs: Sequence[PastRun], metric: str | None) -> str:
+def deciding_metric(runs: Sequence[PastRun], metric: str | None) -> str:
+    """``metric``, or where it is None ndcg@10, or the first one that all runs have.
+
+    Raises
+    ------
+    ParameterError
+        A run lacks ``metric``, or the runs have none in common.
+    """
     common = [name for name in runs[0].report.means if all(name in run.report.means for run in runs)]
     if metric is not None and metric not in common:
         raise ParameterError.unknown("metric that all runs have", metric, common)
@@ -168,7 +175,7 @@ def _metric(runs: Sequence[PastRun], metric: str | None) -> str:
     return metric or ("ndcg@10" if "ndcg@10" in common else common[0])
 
 
-def _labels(paths: Sequence[Path]) -> list[str]:
+def run_labels(paths: Sequence[Path]) -> list[str]:
     """The folders' names, or their paths where two have the same."""
     names = [path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]

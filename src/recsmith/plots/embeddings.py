@@ -16,17 +16,18 @@ import numpy as np
 
 from recsmith.data.dataset import Dataset
 from recsmith.errors import MissingExtraError, ParameterError
+from recsmith.plots.style import COLOURS, GRID, MARKERS, canvas, drawn, legend, shades
 from recsmith.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Method: TypeAlias = Literal["tsne", "umap"]
 MOST_ITEMS = 3000  #: items of a map: the most popular ones
 _NEEDS: dict[str, tuple[str, ...]] = {"tsne": ("sklearn", "matplotlib"), "umap": ("umap", "matplotlib")}
 _NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
 _FEWEST = 5  # items, for there to be neighbours
-_COLOURS = 9  # genres with a colour of their own; the others share one
 
 
 def check_extra(methods: Sequence[str]) -> None:
@@ -81,10 +82,9 @@ def places(vectors: FloatArray, method: Method, *, seed: int = 0) -> FloatArray:
         return np.asarray(made.fit_transform(unit), dtype=np.float32)
 
 
-def draw_map(
-    vectors: FloatArray, data: Dataset, method: Method, file: Path, *, title: str = "", seed: int = 0
-) -> Path:
-    """Draw the map of the most popular items, coloured by their first genre, or by how popular they are.
+@drawn
+def item_map(vectors: FloatArray, data: Dataset, method: Method, *, title: str = "", seed: int = 0) -> Figure:
+    """The map of the most popular items, coloured by their first genre, or by how popular they are.
 
     Parameters
     ----------
@@ -95,8 +95,6 @@ def draw_map(
         is one.
     method
         ``"tsne"`` or ``"umap"``.
-    file
-        A ``.png``; its folder is made.
 
     Raises
     ------
@@ -106,20 +104,28 @@ def draw_map(
     counts = data.item_counts()
     shown = np.argsort(-counts, kind="stable")[: min(MOST_ITEMS, int((counts > 0).sum()))]
     at = places(vectors[shown], method, seed=seed)
-
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 7), layout="constrained")
-    axes = figure.subplots()
+    figure, [[axes]] = canvas(title or f"{_NAMES[method]} of {len(shown):,} items", height=4.4)
     genres = _first_genres(data, shown)
     if genres is None:
-        dots = axes.scatter(at[:, 0], at[:, 1], c=np.log10(counts[shown]), s=8, cmap="viridis", linewidths=0)
-        figure.colorbar(dots, ax=axes, label="events, log10", shrink=0.7)
+        dots = axes.scatter(
+            at[:, 0], at[:, 1], c=np.log10(counts[shown]), s=9, cmap=shades(), linewidths=0, rasterized=True
+        )
+        figure.colorbar(dots, ax=axes, label="events, log10", location="bottom", shrink=0.9, pad=0.02)
     else:
         _by_genre(axes, at, genres)
-    axes.set(title=title or f"{_NAMES[method]} of {len(shown):,} items", xticks=[], yticks=[])
+    axes.grid(False)
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(f"{len(shown):,} items; only nearness has a meaning", loc="left")
+    return figure
+
+
+def draw_map(
+    vectors: FloatArray, data: Dataset, method: Method, file: Path, *, title: str = "", seed: int = 0
+) -> Path:
+    """Write ``item_map`` to a ``.png``; its folder is made. It raises the same errors."""
+    figure = item_map(vectors, data, method, title=title, seed=seed)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=160)
     return file
 
 
@@ -132,14 +138,15 @@ def _first_genres(data: Dataset, items: IntArray) -> list[str] | None:
 
 
 def _by_genre(axes: Axes, at: FloatArray, genres: list[str]) -> None:
-    """A colour for each of the most frequent genres, grey for the others."""
+    """A colour and a shape for each of the most frequent genres, grey for the others."""
     names, counts = np.unique(genres, return_counts=True)
-    frequent = names[np.argsort(-counts, kind="stable")][:_COLOURS]
-    of = np.array(genres)
-    rest = ~np.isin(of, frequent)
-    if rest.any():
-        axes.scatter(at[rest, 0], at[rest, 1], s=8, color="0.75", linewidths=0, label="others")
-    for number, name in enumerate(frequent):
-        one = of == name
-        axes.scatter(at[one, 0], at[one, 1], s=8, color=f"C{number}", linewidths=0, label=name)
-    axes.legend(markerscale=2, frameon=False, fontsize="small")
+    frequent = names[np.argsort(-counts, kind="stable")][: len(COLOURS)].tolist()
+    of = np.array([genre if genre in frequent else "others" for genre in genres])
+    shown = [("others", ".", GRID), *zip(frequent, MARKERS, COLOURS, strict=False)]
+    for name, marker, colour in shown:
+        own = of == name
+        if own.any():
+            label = f"{name} ({int(own.sum()):,})"
+            axes.scatter(at[own, 0], at[own, 1], s=13, marker=marker, color=colour, linewidths=0)
+            axes.plot([], [], marker, color=colour, label=label, markersize=6)
+    legend(axes)
