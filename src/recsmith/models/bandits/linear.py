@@ -24,6 +24,9 @@ from recsmith.models.bandits.triangle import diagonal, dot, less, products, time
 from recsmith.protocols import Evidence
 from recsmith.types import FloatArray, IntArray, Queries, State
 
+_UNSEEN, _NONE = -1, -2  # in place of the row of a candidate: it had no reward; it is none
+_REQUESTS, _CANDIDATES = 16, 32  # looked at together: their numbers stay in the cache
+
 
 class LinearConfig(Config):
     """Parameters that all linear policies share."""
@@ -140,27 +143,33 @@ def grown(array: FloatArray, had: int, rows: int, shape: tuple[int, ...]) -> Flo
 
 def rows_of(row: IntArray, candidates: IntArray) -> IntArray:
     """Row of each candidate, -1 for an item without rewards, -2 where there is no candidate."""
+    missing = np.where(candidates < 0, _NONE, _UNSEEN)
     if not len(row):
-        return np.where(candidates < 0, -2, -1)
+        return missing
     known = (candidates >= 0) & (candidates < len(row))
-    return np.where(known, row[np.where(known, candidates, 0)], np.where(candidates < 0, -2, -1))
+    return np.where(known, row[np.where(known, candidates, 0)], missing)
 
 
 @njit(cache=True, nogil=True)
 def _believe(contexts, rows, thetas, inverses, reg, mean, variance):  # type: ignore[no-untyped-def]
+    """Some requests and some candidates at a time: requests that share candidates read each triangle once."""
     n, width = contexts.shape
-    pairs = np.empty(width * (width + 1) // 2)
-    for r in range(n):
-        x = contexts[r]
-        products(x, pairs)
-        alone = dot(x, x) / reg
-        for c in range(rows.shape[1]):
-            row = rows[r, c]
-            if row >= 0:
-                mean[r, c] = dot(thetas[row], x)
-                variance[r, c] = dot(inverses[row], pairs)
-            elif row == -1:
-                variance[r, c] = alone
+    m = rows.shape[1]
+    pairs = np.empty((min(n, _REQUESTS), width * (width + 1) // 2))
+    for first in range(0, n, _REQUESTS):
+        last = min(first + _REQUESTS, n)
+        for r in range(first, last):
+            products(contexts[r], pairs[r - first])
+        for low in range(0, m, _CANDIDATES):
+            for r in range(first, last):
+                x = contexts[r]
+                for c in range(low, min(low + _CANDIDATES, m)):
+                    row = rows[r, c]
+                    if row >= 0:
+                        mean[r, c] = dot(thetas[row], x)
+                        variance[r, c] = dot(inverses[row], pairs[r - first])
+                    elif row == _UNSEEN:
+                        variance[r, c] = dot(x, x) / reg
 
 
 @njit(cache=True, nogil=True)
