@@ -324,7 +324,8 @@ class Service:
         """Let the policy that fills places learn what they brought; where the store is out of reach it learns later."""
         if self.explorer is not None:
             with suppress(StorageError):
-                self.explorer.learn(time.time())
+                while self.explorer.learn(time.time()):
+                    pass
 
     def _fall_behind(self, error: StorageError) -> None:
         if self.degraded is None:
