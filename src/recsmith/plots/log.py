@@ -10,7 +10,7 @@ from recsmith.data.dataset import Dataset
 from recsmith.data.split import Split, percent
 from recsmith.errors import DataError
 from recsmith.evaluation.metrics import fairness
-from recsmith.plots.style import COLOURS, MUTED, canvas, drawn, legend, shades
+from recsmith.plots.style import COLOURS, MUTED, PAPER, canvas, drawn, legend, shades
 from recsmith.types import IntArray
 
 if TYPE_CHECKING:
@@ -210,7 +210,15 @@ def _both_parts(axes: Axes, split: Split) -> None:
     days = _dates(edges)
     axes.stairs(learned, days, fill=True, color=COLOURS[0], alpha=0.75)
     axes.stairs(
-        learned + asked, days, baseline=learned, fill=True, color=COLOURS[1], alpha=0.75, hatch="////"
+        learned + asked,
+        days,
+        baseline=learned,
+        fill=True,
+        facecolor=COLOURS[1],
+        edgecolor=PAPER,
+        linewidth=0,
+        alpha=0.75,
+        hatch="////",
     )
     axes.set_ylabel(f"events\na {unit}")
     axes.yaxis.set_major_formatter(_short_number)

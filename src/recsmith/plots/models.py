@@ -9,7 +9,7 @@ import numpy as np
 
 from recsmith.errors import ParameterError
 from recsmith.evaluation.report import Report, better_first, smaller_is_better
-from recsmith.plots.style import COLOURS, canvas, dots, drawn, label_lines, name_points
+from recsmith.plots.style import COLOURS, canvas, dots, drawn, label_lines, name_points, settle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,6 +81,7 @@ def accuracy_time(reports: Sequence[Report], metric: str) -> Figure:
         axes.set_xlabel(f"{TIMES[name]}; {len(ordered[0]):,} users")
         axes.set_ylabel(metric)
         _points(axes, x, timed, metric)
+    settle(figure)
     for axes, name in zip(column, told, strict=True):
         timed = [report for report in ordered if report.seconds.get(name)]
         _names(axes, [report.seconds[name] for report in timed], timed, metric)
@@ -124,6 +125,7 @@ def trade_off(reports: Sequence[Report], metric: str, *, cut: int | None = None)
         axes.set_ylabel(metric)
         axes.margins(x=0.3)  # room for names
         _points(axes, x, ordered, metric)
+    settle(figure)
     for axes, key in zip(column, shown.values(), strict=True):
         _names(axes, [report.beyond[key] for report in ordered], ordered, metric)
     return figure

@@ -114,6 +114,13 @@ def shades() -> Colormap:
     return found.with_extremes(bad=(0, 0, 0, 0))
 
 
+def settle(figure: Figure) -> None:
+    """Lay out once and for all: from here on every place is known, and saving again is quicker."""
+    with quiet():
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def name_points(
     axes: Axes,
     x: Sequence[float],
@@ -126,12 +133,11 @@ def name_points(
     Parameters
     ----------
     x, y
-        (n,) the points, on axes whose limits are set.
+        (n,) the points, on axes whose limits are set, of a figure that ``settle`` has laid out.
     bounds
         (n,) lowest and highest y of the interval of each.
     """
     figure: Any = axes.figure
-    figure.canvas.draw()  # places are known only now
     frame = axes.get_window_extent()
     feet, heads = (axes.transData.transform(np.column_stack([x, ends])) for ends in zip(*bounds, strict=True))
     points = axes.transData.transform(np.column_stack([x, y]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
-from recsmith.plots.style import COLOURS, GRID, INK, MUTED, PAPER, quiet
+from recsmith.plots.style import COLOURS, GRID, INK, MUTED, PAPER, quiet, settle
 from recsmith.report.html import Html, paragraph, tag
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Pictures:
         caption
             Below the picture: how to read it.
         """
+        settle(figure)
         raw = io.BytesIO()
         with quiet():
             figure.savefig(raw, format="png", dpi=_DPI)
