@@ -24,7 +24,7 @@ from recsmith.models.bandits.triangle import diagonal, dot, less, products, time
 from recsmith.protocols import Evidence
 from recsmith.types import FloatArray, IntArray, Queries, State
 
-_UNSEEN, _NONE = -1, -2  # in place of the row of a candidate: it had no reward; it is none
+UNSEEN, NONE = -1, -2  # in place of the row of a candidate: it had no reward; it is none
 _REQUESTS, _CANDIDATES = 16, 32  # looked at together: their numbers stay in the cache
 
 
@@ -143,7 +143,7 @@ def grown(array: FloatArray, had: int, rows: int, shape: tuple[int, ...]) -> Flo
 
 def rows_of(row: IntArray, candidates: IntArray) -> IntArray:
     """Row of each candidate, -1 for an item without rewards, -2 where there is no candidate."""
-    missing = np.where(candidates < 0, _NONE, _UNSEEN)
+    missing = np.where(candidates < 0, NONE, UNSEEN)
     if not len(row):
         return missing
     known = (candidates >= 0) & (candidates < len(row))
@@ -168,7 +168,7 @@ def _believe(contexts, rows, thetas, inverses, reg, mean, variance):  # type: ig
                     if row >= 0:
                         mean[r, c] = dot(thetas[row], x)
                         variance[r, c] = dot(inverses[row], pairs[r - first])
-                    elif row == _UNSEEN:
+                    elif row == UNSEEN:
                         variance[r, c] = dot(x, x) / reg
 
 

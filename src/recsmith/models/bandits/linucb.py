@@ -13,7 +13,7 @@ from pydantic import Field
 
 from recsmith.errors import ParameterError
 from recsmith.kernels import njit
-from recsmith.models.bandits.linear import LinearConfig, LinearPolicy, grown, rows_of
+from recsmith.models.bandits.linear import NONE, LinearConfig, LinearPolicy, grown, rows_of
 from recsmith.models.bandits.policy import Beliefs
 from recsmith.models.bandits.triangle import diagonal, dot, less, products, times
 from recsmith.types import BoolArray, FloatArray, IntArray, Queries
@@ -149,7 +149,7 @@ def _believe(contexts, items, rows, features, thetas, inverses, crosses, beta, s
         alone = dot(x, x) / reg
         for c in range(rows.shape[1]):
             row = rows[r, c]
-            if row == -2:
+            if row == NONE:
                 continue
             _features(x, items[r, c], features, e)
             own, spread = 0.0, alone
