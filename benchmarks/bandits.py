@@ -230,6 +230,7 @@ def main() -> None:
     """Run the parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=("speed", "worlds", "replay", "all"), default="all")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="In the worlds.")
     parser.add_argument("--out", type=Path, default=Path("runs") / "bandits.json")
     options = parser.parse_args()
     results: dict[str, Any] = {}
@@ -242,7 +243,7 @@ def main() -> None:
         console.print(Table(title, ("", "ms"), list(found["ms"].items()), numbers=("ms",)))
     if options.part in ("worlds", "all"):
         for title, (reference, some) in worlds().items():
-            results[title] = show_regret(title, some, ROUNDS, TOGETHER, reference)
+            results[title] = show_regret(title, some, options.rounds, TOGETHER, reference)
     if options.part in ("replay", "all"):
         for name in CAMPAIGNS:
             results[f"replay {name}"] = found = replayed(name, DRAWS)
