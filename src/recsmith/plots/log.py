@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DAY = 86_400
+_FIRST, _LAST = -62_135_596_800, 253_402_300_800  # Unix seconds of the years 1 and 10,000
 _BINS = 48  # of a heat map, on a side
 _POINTS = 400  # of a curve
 _SHOWN_USERS = 24  # of a split
@@ -50,14 +51,16 @@ def heat_map(data: Dataset, *, bins: int = _BINS) -> Figure:
 
     figure, [[axes]] = canvas(f"{density:.2g} % of all pairs of a user and an item occur", height=3.9)
     seen = share[share > 0]
-    norm = LogNorm(max(float(seen.min()), 1e-4), max(float(seen.max()), 1.1e-4))
+    low = float(seen.min())
+    norm = LogNorm(low, max(float(seen.max()), 1.5 * low))
     picture = axes.imshow(
         np.ma.masked_less_equal(share, 0), cmap=shades(), norm=norm, aspect="auto", extent=(0, 100, 100, 0),
         interpolation="nearest",
     )  # fmt: skip
     bar = figure.colorbar(picture, ax=axes, location="bottom", shrink=0.9, pad=0.02)
     bar.set_label("pairs that occur, % of the cell (log)")
-    bar.ax.xaxis.set_major_formatter(_plain_number)
+    ticks = np.geomspace(norm.vmin or low, norm.vmax or low, 4)
+    bar.set_ticks(ticks.tolist(), labels=[f"{tick:.2g}" for tick in ticks], minor=False)
     bar.ax.minorticks_off()
     bar.outline.set_edgecolor(MUTED)
     axes.grid(False)
@@ -166,12 +169,17 @@ def split_picture(split: Split, *, seed: int = 0) -> Figure:
     rng = np.random.default_rng(seed)
     rows = np.flatnonzero(np.diff(split.truth.offsets) > 0)
     rows = np.sort(rng.permutation(rows)[:_SHOWN_USERS])
-    told = [_cut_events(split.queries.times, split.queries.offsets, int(row), 0) for row in rows]
+    timed = all(
+        times is not None and _in_calendar(times) for times in (split.truth.times, split.queries.times)
+    )
+    told = [
+        _cut_events(split.queries.times if timed else None, split.queries.offsets, int(row), 0)
+        for row in rows
+    ]
     asked = [
-        _cut_events(split.truth.times, split.truth.offsets, int(row), len(told[n]))
+        _cut_events(split.truth.times if timed else None, split.truth.offsets, int(row), len(told[n]))
         for n, row in enumerate(rows)
     ]
-    timed = split.truth.times is not None and split.queries.times is not None
     order = np.argsort(
         [min(*a, *t) if len(t) else min(a) for a, t in zip(asked, told, strict=True)], kind="stable"
     )
@@ -242,7 +250,16 @@ def _times(data: Dataset) -> IntArray:
         raise DataError(
             f"{data.name} has no times, so there is no picture over time. Give a column timestamp."
         )
+    if not _in_calendar(data.time):
+        raise DataError(
+            f"{data.name} has times before the year 1 or after the year 9999, so there is no picture over time. "
+            "Say their unit: --timestamp-unit ms."
+        )
     return data.time
+
+
+def _in_calendar(times: IntArray) -> bool:
+    return not len(times) or bool(times.min() > _FIRST and times.max() < _LAST)
 
 
 def _periods(first: int, last: int) -> tuple[IntArray, str]:
@@ -270,10 +287,6 @@ def _date_axis(axes: Axes, label: str) -> None:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.set_xlabel(label)
-
-
-def _plain_number(value: float, _: Any = None) -> str:
-    return f"{value:g}"
 
 
 def _short_number(value: float, _: Any = None) -> str:

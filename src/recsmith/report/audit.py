@@ -50,8 +50,9 @@ def fairness(inputs: Inputs, pictures: Pictures) -> Section:
     for one in own:
         rows = _frame(one["rows"])
         metric = _metric(inputs, rows["metric"].unique(maintain_order=True).to_list())
-        kept = rows.filter(pl.col("metric") == metric).sort("users", descending=True).head(_MOST_GROUPS)
-        kept = kept if len(kept) == _MOST_GROUPS else rows.filter(pl.col("metric") == metric)
+        kept = rows.filter(pl.col("metric") == metric)
+        if kept.height > _MOST_GROUPS:
+            kept = kept.sort("users", descending=True).head(_MOST_GROUPS)
         figure = plots.fairness_bars(kept, metric, model=model, by=one["by"], overall=overall.get(metric))
         alt = f"{metric} of {model} for groups of users by {one['by']}: {_told(kept)}."
         shown.append(pictures.show(f"users-by-{_name(one['by'])}", figure, alt, _gap_words(one, metric)))

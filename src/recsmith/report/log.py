@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from recsmith.bundle import Bundle
 from recsmith.data.dataset import Dataset
+from recsmith.errors import DataError
 from recsmith.plots import log as plots
 from recsmith.report.html import Html, Section, bullets, gallery, paragraph, table
 from recsmith.report.inputs import Inputs
@@ -17,7 +18,12 @@ def log(inputs: Inputs, bundle: Bundle, pictures: Pictures) -> Section:
     parts = []
     if inputs.data is None:
         parts.append(paragraph(f"{inputs.why_no_log} The pictures are of the train part.", class_="missing"))
-    parts += [table(_sizes(data)), gallery(_drawn(data, inputs, pictures)), bullets(inputs.best.report.notes)]
+    parts += [table(_sizes(data)), gallery([*_drawn(data, pictures), *_cut(inputs, pictures)])]
+    try:
+        parts.append(gallery(_timed(data, pictures)))
+    except DataError as error:  # a log without times, or with such as no calendar holds
+        parts.append(paragraph(str(error), class_="missing"))
+    parts.append(bullets(inputs.best.report.notes))
     return Section("log", "The log and the split", parts)
 
 
@@ -34,8 +40,8 @@ def _sizes(data: Dataset) -> Table:
     return Table(f"The log {data.name}", ("what", "how much"), rows, numbers=("how much",))
 
 
-def _drawn(data: Dataset, inputs: Inputs, pictures: Pictures) -> list[Html]:
-    shown = [
+def _drawn(data: Dataset, pictures: Pictures) -> list[Html]:
+    return [
         pictures.show(
             "heat-map",
             plots.heat_map(data),
@@ -51,27 +57,19 @@ def _drawn(data: Dataset, inputs: Inputs, pictures: Pictures) -> list[Html]:
             "The further the curve is from the dashed line, the more the log is of few items.",
         ),
     ]
-    if data.time is not None:
-        shown += [
-            pictures.show(
-                "over-time",
-                plots.over_time(data),
-                "Number of events, and of users who had one, over time.",
-            ),
-            pictures.show(
-                "week",
-                plots.week_pattern(data),
-                "Heat map of the share of the events by day of the week and hour of the day.",
-                "Times are UTC: users elsewhere have another evening.",
-            ),
-        ]
-    if inputs.split is not None:
-        shown.append(
-            pictures.show(
-                "split",
-                plots.split_picture(inputs.split),
-                "Events over time, those to be found on top of those of train; below them some users, a line each.",
-                "Hatched on top: what is to be found. A line is one user.",
-            )
-        )
-    return shown
+
+
+def _cut(inputs: Inputs, pictures: Pictures) -> list[Html]:
+    if inputs.split is None:
+        return []
+    figure = plots.split_picture(inputs.split)
+    alt = "Events over time, those to be found on top of those of train; below them some users, a line each."
+    return [pictures.show("split", figure, alt, "Hatched on top: what is to be found. A line is one user.")]
+
+
+def _timed(data: Dataset, pictures: Pictures) -> list[Html]:
+    alt = "Number of events, and of users who had one, over time."
+    shown = [pictures.show("over-time", plots.over_time(data), alt)]
+    alt = "Heat map of the share of the events by day of the week and hour of the day."
+    caption = "Times are UTC: users elsewhere have another evening."
+    return [*shown, pictures.show("week", plots.week_pattern(data), alt, caption)]

@@ -38,12 +38,13 @@ class Pictures:
         Parameters
         ----------
         name
-            Of the PNG file, without its suffix; unique within the page.
+            Of the PNG file, without its suffix; a number is added where it is taken.
         alt
             What is to be seen, for those who do not see it.
         caption
             Below the picture: how to read it.
         """
+        name = self._unused(name)
         settle(figure)
         raw = io.BytesIO()
         with quiet():
@@ -51,6 +52,13 @@ class Pictures:
         self.png[f"{name}.png"] = raw.getvalue()
         words = [tag("figcaption", caption)] if caption else []
         return tag("figure", svg(figure, name, alt), *words, id=f"picture-{name}")
+
+    def _unused(self, name: str) -> str:
+        number, found = 1, name
+        while f"{found}.png" in self.png:
+            number += 1
+            found = f"{name}-{number}"
+        return found
 
 
 def svg(figure: Figure, name: str, alt: str) -> Html:
