@@ -18,6 +18,7 @@ from recsmith.models.registry import model_class
 from recsmith.serving.events import Exposure, NewEvent
 from recsmith.serving.exploration import EXPLORED, Explorer
 from recsmith.serving.settings import ExplorationSettings, Settings
+from recsmith.serving.store import Store
 
 USERS = [f"u{n}" for n in range(20)]
 SLOTS = {"slots": [3, 7], "candidates": 15, "wait_seconds": 1}
@@ -245,6 +246,23 @@ def test_rewards_by_hand_in_both_databases(store, bundle):
     explorer.take(store.settings())
     assert store.settings()[EXPLORED]["counts"] == [2, 3]
     assert not explorer.learn(2000)
+
+
+def test_what_is_logged_is_how_often_it_happens(sqlite_url, bundle):
+    store = Store.open(sqlite_url)
+    known = {"mark": 1, "items": ["a", "b", "c", "d"], "counts": [40, 30, 9, 2], "sums": [2.0, 3.0, 0.0, 1.0]}
+    store.set_setting(EXPLORED, known)
+    explorer = Explorer(store, ExplorationSettings(slots=[2]), Bundle.load(bundle, model_class))
+    names = ["d", "c", "new", "b", "other", "a"]
+    drawn = [explorer.fill(names, 3, ()) for _ in range(3000)]
+    assert {(first, third) for (first, _), _, (third, _) in drawn} == {(0, 2)}
+    chances = {names[at]: chance for _, (at, chance), _ in drawn}
+    for name, chance in chances.items():
+        share = np.mean([names[at] == name for _, (at, _), _ in drawn])
+        assert share == pytest.approx(chance, abs=4.5 * np.sqrt(0.25 / 3000))
+    assert set(chances) == {"c", "b", "other", "a"}
+    assert sum(chances.values()) == pytest.approx(1, abs=1e-3)
+    store.close()
 
 
 def test_nothing_is_left_of_a_user_who_was_erased(store, bundle):
