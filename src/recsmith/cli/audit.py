@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from recsmith.types import Shape
 
 FILE = "audit.json"
-_TWO_TOWER = "two-tower:epochs=8,batch_size=1024,min_count=20,hidden=0,temperature=0.2,drop_history=0.7"
+_TWO_TOWER = "two-tower:epochs=3,batch_size=1024,min_count=20,hidden=0,temperature=0.2,drop_history=0.7"
 _MODELS = ("popular", "item-knn", "user-knn", "ease", "slim", "rp3beta", "ials", "bpr", "graph-filter")
 _FITS = 3  # of each model: cold start, new items, lists
 _AGAIN = 3 * 9 + 4  # of three models over seeds and splits, and of one on shares of train: about
@@ -73,6 +74,9 @@ def audit(
     """How models treat users of whom little is known, groups of users and of items, and how far figures hold."""
     from recsmith.cli.stream import check_folder, write_text
 
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # PyTorch's threads must not spin: its steps are short here
     output = Output(as_json, quiet)
     entrants = _entrants(models, model, fallback)
     points = _numbers(given)
