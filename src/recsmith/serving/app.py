@@ -36,11 +36,7 @@ from recsmith.version import __version__
 
 _PAGE = Path(__file__).parent / "page"
 _LOOK_SECONDS = 1.0
-_COLLECT = (
-    10_000,
-    20,
-    50,
-)  # all that is kept is walked seldom: it takes 20 ms, and requests leave hardly a cycle
+_COLLECT = 10_000, 20, 50  # kept answers are walked seldom: it takes 20 ms, and requests leave hardly a cycle
 _PRUNE_EVERY = 3600  # looks
 _BODIES = (
     schemas.RecommendRequest, schemas.RecommendBatch, schemas.Feedback, schemas.EventBatch, schemas.EventIn,
