@@ -28,7 +28,7 @@ class ByLength:
     """Item vectors by falling length; those without evidence (NaN) are left out."""
 
     source: FloatArray  #: (n_items, d) the table that this was made of
-    vectors: FloatArray  #: (h, d) float32 the first ones in this order: all, or of a steep table those that matter
+    vectors: FloatArray  #: (h, d) float32 the first of them; all, where the table is not steep
     lengths: FloatArray  #: (n,) float64, falling
     items: IntArray  #: (n,) int32 row of ``source``
 

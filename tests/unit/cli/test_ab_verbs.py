@@ -144,7 +144,10 @@ def test_analyze_the_log_of_a_service(cli, store, tmp_path):
     early = cli("ab", "analyze", *options, "--until", 1_800_000_040, "-m", "clicks/slots", "--json")
     assert early.json["sample_ratio"]["counts"] == {"a": 20, "b": 20}
     dated = cli("ab", "analyze", *options, "--since", "2027-01-16", "--json")
-    assert dated.status == 2 and "no answer of the experiment 'autumn' in that time" in dated.json["error"]["message"]
+    assert (
+        dated.status == 2
+        and "no answer of the experiment 'autumn' in that time" in dated.json["error"]["message"]
+    )
 
 
 @pytest.mark.parametrize(
