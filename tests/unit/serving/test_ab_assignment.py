@@ -24,6 +24,7 @@ def test_two_experiments_split_users_independently():
     variants = {name: {"bundle": "m"} for name in ("a", "b")}
     first, second = (Experiment(name=name, variants=variants) for name in ("autumn", "spring"))
     pairs = Counter(
-        first.assign(user).variant + second.assign(user).variant for user in (f"user-{n}" for n in range(20_000))
+        first.assign(user).variant + second.assign(user).variant
+        for user in (f"user-{n}" for n in range(20_000))
     )
     assert sample_ratio(pairs).p > 0.01
