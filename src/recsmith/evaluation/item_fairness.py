@@ -165,41 +165,18 @@ def item_fairness(
     ]
     drawn = replicates(samples, resamples=resamples, seed=seed).reshape(resamples, 4, len(names))
     value = np.array([sample.estimate() for sample in samples]).reshape(4, len(names))
-    exposed, relevance, recall, chance = value
-    counts = split.train.item_counts()
-    catalogue, events = member.mean(axis=0), counts @ member / max(counts.sum(), 1)
-    discounted = fairness.exposure(places, member, discounted=True).sum(axis=0)
-    everything = fairness.exposure(places, np.ones((len(member), 1)), discounted=True).sum()
-    figures = _disparities(chance[None], recall[None])
+    figures = _disparities(value[3:], value[2:3])
     spread = _disparities(drawn[:, 3], drawn[:, 2])
-    rows = [
-        ItemGroupRow(
-            group=name,
-            items=float(member[:, g].sum()),
-            catalogue_share=float(catalogue[g]),
-            event_share=float(events[g]),
-            relevance_share=float(relevance[g]),
-            exposure_share=float(exposed[g]),
-            exposure_interval=percentiles(drawn[:, 0, g], level),
-            discounted_share=float(discounted[g] / max(everything, 1e-300)),
-            to_catalogue=_over(exposed[g], catalogue[g]),
-            to_relevance=_over(exposed[g], relevance[g]),
-            chance=float(chance[g]),
-            recall=float(recall[g]),
-            recall_interval=percentiles(drawn[:, 2, g], level),
-        )
-        for g, name in enumerate(names)
-    ]
     return ItemFairness(
         model=model,
         split=split.name,
         by=by,
         k=k,
         users=len(places),
-        rows=tuple(rows),
+        rows=tuple(_rows(names, member, places, split.train.item_counts(), value, drawn, level)),
         figures={name: float(column[0]) for name, column in figures.items()},
         intervals={name: percentiles(column, level) for name, column in spread.items()},
-        unknown=max(0.0, 1.0 - float(exposed.sum())),
+        unknown=max(0.0, 1.0 - float(value[0].sum())),
     )
 
 
@@ -230,6 +207,40 @@ def item_groups(train: Dataset, by: str) -> tuple[tuple[str, ...], fairness.Memb
     vectors = beyond.category_vectors(column)
     shares = np.asarray(vectors.todense(), dtype=np.float64)
     return tuple(map(str, names.to_list())), shares / np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
+
+
+def _rows(
+    names: tuple[str, ...],
+    member: fairness.Membership,
+    places: IntArray,
+    counts: IntArray,
+    value: FloatArray,
+    drawn: FloatArray,
+    level: float,
+) -> list[ItemGroupRow]:
+    """A row for each group, from (4, groups) figures and (draws, 4, groups) of the bootstrap."""
+    exposed, relevance, recall, chance = value
+    catalogue, events = member.mean(axis=0), counts @ member / max(counts.sum(), 1)
+    discounted = fairness.exposure(places, member, discounted=True).sum(axis=0)
+    everything = fairness.exposure(places, np.ones((len(member), 1)), discounted=True).sum()
+    return [
+        ItemGroupRow(
+            group=name,
+            items=float(member[:, g].sum()),
+            catalogue_share=float(catalogue[g]),
+            event_share=float(events[g]),
+            relevance_share=float(relevance[g]),
+            exposure_share=float(exposed[g]),
+            exposure_interval=percentiles(drawn[:, 0, g], level),
+            discounted_share=_over(discounted[g], everything),
+            to_catalogue=_over(exposed[g], catalogue[g]),
+            to_relevance=_over(exposed[g], relevance[g]),
+            chance=float(chance[g]),
+            recall=float(recall[g]),
+            recall_interval=percentiles(drawn[:, 2, g], level),
+        )
+        for g, name in enumerate(names)
+    ]
 
 
 def check_cut(ranked: Ranked, k: int) -> None:

@@ -145,18 +145,8 @@ def audit(
     judged = [_Judged.of(name, make, split, seed, watch) for name, make in models.items()]
     clock.lap("judge")
     ordered = better_first([one.report for one in judged], METRIC)
-    table = data.user_features
-    users = [
-        user_fairness(one.report, table, name, extra=one.extra, metrics=METRICS, seed=seed)
-        for name in attributes
-        if table is not None
-        for one in judged
-    ]
-    items = [
-        item_fairness(one.ranked, split, name, k=_CUT, model=one.report.model, seed=seed)
-        for name in columns
-        for one in judged
-    ]
+    users = [one.of_users(data.user_features, name, seed) for name in attributes for one in judged]
+    items = [one.of_items(split, name, seed) for name in columns for one in judged]
     clock.lap("fairness")
     leading = {report.model: models[report.model] for report in ordered[:_STABLE]}
     steady = stability(leading, _splits(data, seed), (seed, seed + 1, seed + 2), metric=METRIC, watch=watch)
@@ -196,10 +186,15 @@ class _Judged:
             ranked = rank(fitted, split, [METRIC])
         return cls(report, ranked, popularity_bias(ranked, split, k=_CUT, model=name, seed=seed))
 
-    @property
-    def extra(self) -> dict[str, Any]:
-        """Figures of lists, in the order of the report's users."""
-        return {f"{name}@{_CUT}": self.bias.values[name] for name in _OF_LISTS if name in self.bias.values}
+    def of_users(self, table: pl.DataFrame | None, by: str, seed: int) -> UserFairness:
+        """By a column of the table of users, figures of the lists included."""
+        lists = {f"{name}@{_CUT}": self.bias.values[name] for name in _OF_LISTS if name in self.bias.values}
+        empty = pl.DataFrame() if table is None else table
+        return user_fairness(self.report, empty, by, extra=lists, metrics=METRICS, seed=seed)
+
+    def of_items(self, split: Split, by: str, seed: int) -> ItemFairness:
+        """By popularity, or a column of the table of items."""
+        return item_fairness(self.ranked, split, by, k=_CUT, model=self.report.model, seed=seed)
 
 
 @dataclass(slots=True)
