@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsmith.cli.candidates import Candidate, Question, candidate
-from recsmith.cli.console import Output, duration, heading, json_text, line
+from recsmith.cli.console import Bar, Output, duration, heading, json_text, line
 from recsmith.cli.options import DryRun, Fallback, Json, Quiet, Seed, Source, listed, reads_log
 from recsmith.errors import ParameterError
 from recsmith.tables import Table
@@ -151,17 +152,22 @@ def _audited(
 
     data = source.load()
     part = parse(split).split(data)[0]
-    with output.bars() as bars:
-        return audited(
-            {one.label: one.make for one in entrants},
-            data,
-            split=part,
-            by=None if by is None else listed(by),
-            item_by=None if item_by is None else listed(item_by),
-            given=given,
-            seed=seed,
-            watch=bars.bar,
-        )
+
+    @contextmanager
+    def watch(description: str) -> Iterator[Bar]:
+        with output.bars() as bars, bars.bar(description) as bar:  # one at a time: there are dozens of fits
+            yield bar
+
+    return audited(
+        {one.label: one.make for one in entrants},
+        data,
+        split=part,
+        by=None if by is None else listed(by),
+        item_by=None if item_by is None else listed(item_by),
+        given=given,
+        seed=seed,
+        watch=watch,
+    )
 
 
 def _shown(found: Audit) -> list[Any]:

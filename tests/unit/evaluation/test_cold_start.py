@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import ClassVar
 
@@ -90,6 +91,27 @@ def test_one_event_is_answered_by_the_row_of_its_item(ml_like):
             recalls.append(len(wanted & set(best)) / len(wanted))
     assert found.users == len(recalls)
     assert found.curve("ease", "recall@5")[0].value == pytest.approx(np.mean(recalls), abs=1e-12)
+
+
+def test_movielens(ml_100k):
+    found = cold_start(pipelines(), ml_100k, given=(0, 1, 10), metrics=("ndcg@10",))
+    popular = found.curve("popular", "ndcg@10")[0].value
+    for model in ("ease", "item-knn"):
+        nothing, one, ten = found.curve(model, "ndcg@10")
+        assert nothing.value == popular and nothing.fallback_share == 1 and one.fallback_share == 0
+        assert one.value < ten.value
+
+
+def test_each_fit_is_told(ml_like):
+    told = []
+
+    @contextmanager
+    def watch(description):
+        told.append(description)
+        yield None
+
+    cold_start(pipelines(), ml_like, given=(0, 1), metrics=("ndcg@5",), watch=watch)
+    assert told == ["popular: cold start", "ease: cold start", "item-knn: cold start"]
 
 
 def test_strata_of_the_truth_add_up(curves):
