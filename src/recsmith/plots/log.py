@@ -169,20 +169,10 @@ def split_picture(split: Split, *, seed: int = 0) -> Figure:
     rng = np.random.default_rng(seed)
     rows = np.flatnonzero(np.diff(split.truth.offsets) > 0)
     rows = np.sort(rng.permutation(rows)[:_SHOWN_USERS])
-    timed = all(
-        times is not None and _in_calendar(times) for times in (split.truth.times, split.queries.times)
-    )
-    told = [
-        _cut_events(split.queries.times if timed else None, split.queries.offsets, int(row), 0)
-        for row in rows
-    ]
-    asked = [
-        _cut_events(split.truth.times if timed else None, split.truth.offsets, int(row), len(told[n]))
-        for n, row in enumerate(rows)
-    ]
-    order = np.argsort(
-        [min(*a, *t) if len(t) else min(a) for a, t in zip(asked, told, strict=True)], kind="stable"
-    )
+    parts = (split.truth.times, split.queries.times)
+    timed = all(times is not None and _in_calendar(times) for times in parts)
+    lines = [_timeline(split, int(row), timed) for row in rows]
+    lines.sort(key=lambda line: min(events.min() for events in line if len(events)))
     truth, learned = len(split.truth.items), len(split.train)
     figure, panels = canvas(
         f"Split {split.name} hides {percent(truth, truth + learned)} of the events",
@@ -191,11 +181,10 @@ def split_picture(split: Split, *, seed: int = 0) -> Figure:
     if timed:
         _both_parts(panels[0, 0], split)
     axes = panels[-1, 0]
-    for line, n in enumerate(order):
-        for events, marker, colour, size in ((told[n], "|", COLOURS[0], 6), (asked[n], "o", COLOURS[1], 3.5)):
+    for line, (told, asked) in enumerate(lines):
+        for events, marker, colour, size in ((told, "|", COLOURS[0], 6), (asked, "o", COLOURS[1], 3.5)):
             some = np.sort(rng.permutation(events)[:_SHOWN_EVENTS])
-            x = _dates(some) if timed else some
-            face = "none" if marker == "o" else colour
+            x, face = _dates(some) if timed else some, "none" if marker == "o" else colour
             axes.plot(x, np.full(len(some), line), marker, color=colour, markersize=size, mfc=face, mew=0.9)
     for marker, colour, name in (("|", COLOURS[0], "known when asked"), ("o", COLOURS[1], "to be found")):
         axes.plot([], [], marker, color=colour, mfc="none", label=name)
@@ -232,10 +221,14 @@ def _both_parts(axes: Axes, split: Split) -> None:
     axes.yaxis.set_major_formatter(_short_number)
 
 
-def _cut_events(times: IntArray | None, offsets: IntArray, row: int, before: int) -> Any:
-    """Times of a row's events, or their places after ``before`` others."""
-    start, stop = int(offsets[row]), int(offsets[row + 1])
-    return np.arange(before, before + stop - start) if times is None else times[start:stop]
+def _timeline(split: Split, row: int, timed: bool) -> tuple[IntArray, IntArray]:
+    """What a user is known for, and what is to be found: times of the events, or their places in the history."""
+    queries, truth = split.queries, split.truth
+    known, asked = (slice(*offsets[row : row + 2]) for offsets in (queries.offsets, truth.offsets))
+    if timed and queries.times is not None and truth.times is not None:
+        return queries.times[known], truth.times[asked]
+    n = int(known.stop - known.start)
+    return np.arange(n), np.arange(n, n + int(asked.stop - asked.start))
 
 
 def _place(counts: IntArray, bins: int) -> IntArray:

@@ -68,7 +68,7 @@ def accuracy_time(reports: Sequence[Report], metric: str) -> Figure:
     corner = "lower" if smaller_is_better(metric) else "upper"
     figure, panels = canvas(
         f"{metric} against time: {corner} left is best",
-        height=0.6 + 2.3 * len(told), rows=len(told), columns=1,
+        height=0.6 + _panel(ordered) * len(told), rows=len(told), columns=1,
     )  # fmt: skip
     column = panels[:, 0]
     for axes, name in zip(column, told, strict=True):
@@ -115,7 +115,7 @@ def trade_off(reports: Sequence[Report], metric: str, *, cut: int | None = None)
         )
     figure, panels = canvas(
         f"{metric} against variety; {len(ordered[0]):,} users",
-        height=0.6 + 2.2 * len(shown),
+        height=0.6 + _panel(ordered) * len(shown),
         rows=len(shown),
     )
     column = panels[:, 0]
@@ -138,6 +138,11 @@ def _ordered(reports: Sequence[Report], metric: str) -> list[Report]:
         if metric not in report.means:
             raise ParameterError.unknown(f"metric in the report of {report.model}", metric, report.means)
     return better_first(reports, metric)
+
+
+def _panel(reports: Sequence[Report]) -> float:
+    """Inches of a panel in which so many names find room."""
+    return 2.2 + 0.1 * max(len(reports) - 5, 0)
 
 
 def _variety(reports: Sequence[Report], name: str, metric: str, cut: int | None) -> str | None:

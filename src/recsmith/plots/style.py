@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
 from recsmith.errors import MissingExtraError
+from recsmith.types import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,9 +32,13 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0639b", "#b07b00", "#3a9bd1")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 _SIZE = 9.0  # points of text
 _LINE = 46  # letters of a title's line
+_FAR = 10.0  # points from which on a line leads from a name to its point
+_CLEAR = 7.0  # pixels that such a line keeps from other points
+_SWAY = 100.0  # overlapping pixels that one point in its way counts as
 _NEAR = 2.0  # pixels that names keep from one another
 P = ParamSpec("P")
 T = TypeVar("T")
+Box: TypeAlias = tuple[float, float, float, float]  # left, bottom, right, top, in pixels
 
 
 def check_extra(feature: str = "A picture") -> None:
@@ -137,55 +142,86 @@ def name_points(
     bounds
         (n,) lowest and highest y of the interval of each.
     """
-    figure: Any = axes.figure
-    frame = axes.get_window_extent()
     feet, heads = (axes.transData.transform(np.column_stack([x, ends])) for ends in zip(*bounds, strict=True))
     points = axes.transData.transform(np.column_stack([x, y]))
     taken = [_box(px, py, px, py, 5.0) for px, py in points]
     taken += [_box(foot[0], foot[1], head[0], head[1], 3.0) for foot, head in zip(feet, heads, strict=True)]
     for at, name in enumerate(names):
-        best = None
-        for dx, dy, side, level in _AROUND:
-            text = axes.annotate(
-                name, (x[at], y[at]), (dx, dy), textcoords="offset points", ha=side, va=level,
-                fontsize=_SIZE, color=INK,
-            )  # fmt: skip
-            text.set_in_layout(False)
-            box = text.get_window_extent()
-            mine = _box(box.x0, box.y0, box.x1, box.y1, _NEAR)
-            clashes = sum(_overlap(mine, other) for other in taken)
-            out = (
-                box.x0 < frame.x0 - 2
-                or box.x1 > figure.bbox.x1
-                or box.y1 > frame.y1 + 12
-                or box.y0 < frame.y0
-            )
-            cost = clashes + (1e6 if out else 0)
-            if best is not None and cost >= best[0]:
-                text.remove()
-                continue
-            if best is not None:
-                best[1].remove()
-            best = (cost, text, mine)
+        tried = []
+        for place in _AROUND:
+            text, box = _written(axes, name, (x[at], y[at]), place)
+            cost = sum(_overlap(box, other) for other in taken) + (0 if _inside(axes, box) else 1e6)
+            cost += _SWAY * _crossed(points, at, box)
+            tried.append((cost, text, box))
             if cost == 0:
                 break
-        if best is not None:
-            taken.append(best[2])
+        best = min(tried, key=lambda one: one[0])
+        for one in tried:
+            if one is not best:
+                one[1].remove()
+        taken.append(best[2])
 
 
-_AROUND: tuple[tuple[float, float, Any, Any], ...] = (
-    (9, 0, "left", "center_baseline"), (-9, 0, "right", "center_baseline"), (0, 7, "center", "bottom"),
-    (0, -7, "center", "top"), (9, 6, "left", "bottom"), (-9, 6, "right", "bottom"), (9, -6, "left", "top"),
-    (-9, -6, "right", "top"), (9, 16, "left", "bottom"), (-9, 16, "right", "bottom"), (9, -16, "left", "top"),
-    (-9, -16, "right", "top"),
+def _written(
+    axes: Axes, name: str, at: tuple[float, float], place: tuple[float, float, Any, Any]
+) -> tuple[Any, Box]:
+    from matplotlib.text import Text
+
+    dx, dy, side, level = place
+    far = abs(dy) > _FAR
+    line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3} if far else None
+    text = axes.annotate(
+        name,
+        at,
+        (dx, dy),
+        textcoords="offset points",
+        ha=side,
+        va=level,
+        fontsize=_SIZE,
+        color=INK,
+        arrowprops=line,
+    )
+    figure: Any = axes.figure
+    text.update_positions(figure.canvas.get_renderer())
+    found = Text.get_window_extent(text)  # without the line
+    return text, _box(found.x0, found.y0, found.x1, found.y1, _NEAR)
+
+
+def _crossed(points: FloatArray, at: int, box: Box) -> int:
+    """How many other points lie on the way from a point to the middle of its name."""
+    way = points[at] + np.linspace(0, 1, 12)[:, None] * (
+        np.array([box[0] + box[2], box[1] + box[3]]) / 2 - points[at]
+    )
+    gaps = np.linalg.norm(way[:, None] - np.delete(points, at, axis=0), axis=2)
+    return int((gaps < _CLEAR).any(axis=0).sum())
+
+
+def _inside(axes: Axes, box: Box) -> bool:
+    """Whether a name stays within the picture and near its axes."""
+    figure: Any = axes.figure
+    frame = axes.get_window_extent()
+    sides = box[0] >= frame.x0 and box[2] <= figure.bbox.x1
+    return bool(sides and box[1] >= frame.y0 - _NEAR and box[3] <= frame.y1 + 12)
+
+
+_CLOSE = (
+    (7, 0, "left", "center_baseline"), (-7, 0, "right", "center_baseline"), (0, 6, "center", "bottom"),
+    (0, -6, "center", "top"), (7, 6, "left", "bottom"), (-7, 6, "right", "bottom"), (7, -6, "left", "top"),
+    (-7, -6, "right", "top"),
 )  # fmt: skip
+_AROUND: tuple[tuple[float, float, Any, Any], ...] = _CLOSE + tuple(
+    (right * 14, up * far, "left" if right > 0 else "right", "bottom" if up > 0 else "top")
+    for far in (18, 30, 44)
+    for right in (1, -1)
+    for up in (1, -1)
+)  #: offsets in points, and the side of the name that is there
 
 
-def _box(x0: float, y0: float, x1: float, y1: float, room: float) -> tuple[float, float, float, float]:
+def _box(x0: float, y0: float, x1: float, y1: float, room: float) -> Box:
     return x0 - room, y0 - room, x1 + room, y1 + room
 
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+def _overlap(a: Box, b: Box) -> float:
     """The area that two boxes share."""
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 

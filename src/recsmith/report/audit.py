@@ -44,37 +44,56 @@ def cold_start(inputs: Inputs, pictures: Pictures) -> Section:
 def fairness(inputs: Inputs, pictures: Pictures) -> Section:
     """Groups of users and of items, as the audit's best model treats them; gaps of all models."""
     found, model = _of(inputs)["fairness"], _best(inputs)
-    overall = _of(inputs)["reports"][0]["means"]
     own = [one for one in found["users"] if one["model"] == model]
-    shown, tables, warnings = [], [], []
-    for one in own:
-        rows = _frame(one["rows"])
-        metric = _metric(inputs, rows["metric"].unique(maintain_order=True).to_list())
-        kept = rows.filter(pl.col("metric") == metric)
-        if kept.height > _MOST_GROUPS:
-            kept = kept.sort("users", descending=True).head(_MOST_GROUPS)
-        figure = plots.fairness_bars(kept, metric, model=model, by=one["by"], overall=overall.get(metric))
-        alt = f"{metric} of {model} for groups of users by {one['by']}: {_told(kept)}."
-        shown.append(pictures.show(f"users-by-{_name(one['by'])}", figure, alt, _gap_words(one, metric)))
-        tables.append(table(_group_table(one, metric)))
-        warnings += one["warnings"]
-    for one in (one for one in found["items"] if one["model"] == model):
-        figure = plots.exposure(_frame(one["rows"]), model=model, by=one["by"])
-        alt = f"Share of the items, of what was wanted and of the places in lists for groups of items by {one['by']}."
-        caption = "A triangle right of the square: lists show the group more than users wanted it."
-        shown.append(pictures.show(f"items-by-{_name(one['by'])}", figure, alt, caption))
+    items = [one for one in found["items"] if one["model"] == model]
+    bias = found["popularity_bias"]
+    tables = [table(_group_table(one, _decides(one, inputs))) for one in own]
+    warnings = [text for one in own for text in one["warnings"]]
     parts = [
         _note(inputs),
         paragraph(
             "A group that looks served worse may be so by chance: bars are hatched where users are too few to say."
         ),
-        gallery(shown),
-        *([table(_gaps(found["users"], inputs))] if found["users"] else []),
-        *([table(_bias(found["popularity_bias"]))] if found["popularity_bias"] else []),
+        gallery([*_users_drawn(own, inputs, pictures), *_items_drawn(items, pictures)]),
+        *(
+            [folded("The largest gap of each model", table(_gaps(found["users"], inputs)))]
+            if found["users"]
+            else []
+        ),
+        *([folded("Popularity and calibration", table(_bias(bias)))] if bias else []),
         *([folded(f"All groups of users, {model}", *tables)] if tables else []),
         *([folded("Groups that are too small to say", bullets(warnings))] if warnings else []),
     ]
     return Section("fairness", "Fairness", parts)
+
+
+def _users_drawn(own: Sequence[Mapping[str, Any]], inputs: Inputs, pictures: Pictures) -> list[Html]:
+    shown, overall = [], _of(inputs)["reports"][0]["means"]
+    for one in own:
+        metric, by = _decides(one, inputs), one["by"]
+        rows = _frame(one["rows"]).filter(pl.col("metric") == metric)
+        if rows.height > _MOST_GROUPS:
+            rows = rows.sort("users", descending=True).head(_MOST_GROUPS)
+        figure = plots.fairness_bars(rows, metric, model=one["model"], by=by, overall=overall.get(metric))
+        alt = f"{metric} of {one['model']} for groups of users by {by}: {_told(rows)}."
+        shown.append(pictures.show(f"users-by-{_name(by)}", figure, alt, _gap_words(one, metric)))
+    return shown
+
+
+def _items_drawn(own: Sequence[Mapping[str, Any]], pictures: Pictures) -> list[Html]:
+    shown = []
+    for one in own:
+        rows = _frame(one["rows"]).sort("items", descending=True).head(_MOST_GROUPS)
+        figure = plots.exposure(rows, model=one["model"], by=one["by"])
+        alt = f"Share of the items, of what was wanted and of the places in lists for groups of items by {one['by']}."
+        caption = "A triangle right of the square: lists show the group more than users wanted it."
+        shown.append(pictures.show(f"items-by-{_name(one['by'])}", figure, alt, caption))
+    return shown
+
+
+def _decides(one: Mapping[str, Any], inputs: Inputs) -> str:
+    """The metric that decides, of those by which groups of users were compared."""
+    return _metric(inputs, list(dict.fromkeys(row["metric"] for row in one["rows"])))
 
 
 def robustness(inputs: Inputs, pictures: Pictures) -> Section:
@@ -110,8 +129,9 @@ def in_short(inputs: Inputs) -> list[str]:
     differ = [one["by"] for one in own if any(_differs(row, metric) for row in one["rows"])]
     if own:
         found = f"a difference by {', '.join(differ)}" if differ else "no difference beyond chance is shown"
+        groups = ", ".join(one["by"] for one in own)
         lines.append(
-            f"{metric} of {_best(inputs)} for users grouped by {', '.join(o['by'] for o in own)}: {found}."
+            f"{metric} of {_best(inputs)}, the best of the audit, for users grouped by {groups}: {found}."
         )
     return lines
 
@@ -169,7 +189,7 @@ def _curve_table(rows: pl.DataFrame, metric: str, stratum: str = "all") -> Table
     given = own["given"].unique().sort().to_list()
     columns = ["model", *(f"{g} told" for g in given)]
     cells = {
-        (r["model"], r["given"]): f"{r['value']:.3f} ({_bounds(r['low'], r['high'], '.3f')})"
+        (r["model"], r["given"]): f"{r['value']:.3f}\n{_bounds(r['low'], r['high'], '.3f')}"
         for r in own.iter_rows(named=True)
     }
     models = own["model"].unique(maintain_order=True).to_list()
@@ -232,7 +252,13 @@ def _gaps(users: Sequence[Mapping[str, Any]], inputs: Inputs) -> Table:
             for gap in one["gaps"] if gap["metric"] == metric
         ]  # fmt: skip
     caption = "p: permutation test of no difference between any groups. The two groups were chosen for their figures."
-    return Table("The largest gap of each model", columns, rows, numbers=columns[4:], caption=caption)
+    return Table(
+        "Largest gaps between groups that are large enough",
+        columns,
+        rows,
+        numbers=columns[4:],
+        caption=caption,
+    )
 
 
 def _bias(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -240,8 +266,8 @@ def _bias(found: Sequence[Mapping[str, Any]]) -> Table:
     rows = [(one["model"], *(one["figures"].get(name) for name in names)) for one in found]
     columns = ("model", *(name.replace("_", " ") for name in names))
     caption = (
-        "arp: mean popularity of what is shown; aplt: share of the tail in a list; aclt: items of the tail in a list, "
-        "times its length; miscalibration: distance of a list's categories from the user's own."
+        "arp: mean popularity of what is shown; aplt: share of the tail in a list; aclt: items of the tail in a list; "
+        "miscalibration: distance of a list's categories from the user's own."
     )
     return Table(
         f"Popularity and calibration, {found[0]['k']} places",

@@ -8,6 +8,7 @@ from html import escape
 
 from recsmith.tables import Table, text_of
 
+_SHORT = 24  # letters that stay on one line at the head of a row
 _FEW = 3  # columns that have room beside each other on a phone
 
 
@@ -103,6 +104,7 @@ def table(content: Table) -> Html:
 
 def _cell(column: int, name: str, side: str, text: str) -> Html:
     if column == 0:
+        side = f"{side} short" if len(text) <= _SHORT else side
         return tag("th", text, scope="row", role="rowheader", class_=side)
     return tag("td", text, role="cell", class_=side, data_label=name)
 

@@ -107,7 +107,7 @@ def read_inputs(
         split=split,
         why_no_log=why,
         audit=found,
-        audit_note="" if found is None else _beside(found, read[0]),
+        audit_note="" if found is None else _beside(found, paired),
         ab=None if ab is None else _read_ab(ab),
     )
 
@@ -191,10 +191,19 @@ def _check_keys(found: Mapping[str, Any], keys: Sequence[str], file: Path, what:
         raise DataError(f"{file} is not {what}: it lacks {', '.join(missing)}. Make one: {how}")
 
 
-def _beside(audit: Mapping[str, Any], run: PastRun) -> str:
-    """Whether the audit asked the questions of the runs."""
+def _beside(audit: Mapping[str, Any], runs: Sequence[PastRun]) -> str:
+    """What the reader must know of the audit beside the runs: another split, or other parameters."""
     with complete("The audit", HOW_AUDIT):
         theirs = {report["protocol"]["split_fingerprint"] for report in audit["reports"]}
-    if theirs == {run.report.protocol["split_fingerprint"]}:
-        return ""
-    return "The audit was made on another split than the runs: its figures stand beside theirs and do not compare."
+        configs = {report["model"]: report["config"] for report in audit["reports"]}
+    said = []
+    if theirs != {runs[0].report.protocol["split_fingerprint"]}:
+        said.append(
+            "The audit was made on another split than the runs: its figures stand beside theirs and do not compare."
+        )
+    others = [r.label for r in runs if r.label in configs and configs[r.label] != r.report.config]
+    if others:
+        said.append(
+            f"The audit fitted these with other parameters than the runs of that name: {', '.join(others)}."
+        )
+    return " ".join(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recsmith.errors import ParameterError
@@ -85,24 +86,30 @@ def _in_tables(reports: list[Report], metrics: list[str]) -> list[Html]:
 
 def _figures(reports: list[Report], metrics: list[str]) -> Table:
     columns = ["model", *metrics]
-    rows = [(r.model, *(f"{r.means[m]:.4f} ({written(r.intervals[m])})" for m in metrics)) for r in reports]
+    rows = [(r.model, *(f"{r.means[m]:.4f}\n{written(r.intervals[m])}" for m in metrics)) for r in reports]
     return Table("Figures with 95 % intervals", columns, rows, numbers=metrics)
 
 
 def _beyond(reports: list[Report]) -> Table:
-    beyond = list(dict.fromkeys(name for report in reports for name in report.beyond))
-    times = list(dict.fromkeys(name for report in reports for name in report.seconds))
+    """A line for each figure, a column for each model."""
     rows: list[tuple[Any, ...]] = [
-        (
-            r.model,
-            *(r.beyond.get(name) for name in beyond),
-            *(f"{r.seconds[name]:.2f}" if name in r.seconds else "" for name in times),
-            *(f"{r.memory_mb[name]:,.0f}" if r.memory_mb.get(name) else "" for name in ("recommend",)),
-        )
-        for r in reports
+        (name, *(r.beyond.get(name) for r in reports)) for name in _names(r.beyond for r in reports)
     ]
-    columns = ["model", *beyond, *(f"{name}, s" for name in times), "peak memory, MB"]
-    return Table("Variety of the lists, seconds and memory", columns, rows, numbers=columns[1:])
+    rows += [
+        (f"{name}, seconds", *(f"{r.seconds[name]:.2f}" if name in r.seconds else "" for r in reports))
+        for name in _names(r.seconds for r in reports)
+    ]
+    rows += [
+        (f"{name}, peak MB", *(f"{r.memory_mb[name]:,.0f}" if r.memory_mb.get(name) else "" for r in reports))
+        for name in _names(r.memory_mb for r in reports)
+    ]
+    labels = [r.model for r in reports]
+    return Table("Variety of the lists, seconds and memory", ["figure", *labels], rows, numbers=labels)
+
+
+def _names(figures: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All keys, each once, in order."""
+    return list(dict.fromkeys(name for one in figures for name in one))
 
 
 def _apart(inputs: Inputs) -> list[Html]:
