@@ -140,7 +140,10 @@ def week_pattern(data: Dataset) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     day, hour = np.unravel_index(int(share.argmax()), share.shape)
-    figure, [[axes]] = canvas(f"Most events: {_WEEKDAYS[day]} {hour}:00 to {hour + 1}:00 UTC", height=2.7)
+    figure, [[axes]] = canvas(
+        f"{_WEEKDAYS[day]} {hour}:00 UTC is busiest: {percent(float(share[day, hour]), 100)} of the events",
+        height=2.7,
+    )
     picture = axes.imshow(
         np.ma.masked_less_equal(share, 0), cmap=shades(), vmin=0, aspect="auto", extent=(0, 24, 6.5, -0.5)
     )

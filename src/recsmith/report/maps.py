@@ -60,5 +60,8 @@ def maps(
         ]
     except (MissingExtraError, ParameterError) as error:
         return join([str(error)])
-    words = f"Items by the vectors that {label} learned, without knowing the genres that the colours and shapes show."
+    features = bundles[label].data.item_features
+    genres = features is not None and "genres" in features.columns
+    shown_by = "a colour and a shape for each genre" if genres else "the fuller the colour, the more events"
+    words = f"Items by the vectors of {label}, {shown_by}."
     return Section("maps", "Items in the plane", [paragraph(words), gallery(shown)])

@@ -85,7 +85,7 @@ def test_the_week_is_utc():
     figure = log.week_pattern(build(["a"], ["x"], times=[1_700_000_000]))  # 2023-11-14, a Tuesday, 22:13:20
     share = figure.axes[0].images[0].get_array().filled(0)
     assert share[1, 22] == 100
-    assert titled(figure) == "Most events: Tue 22:00 to 23:00 UTC"
+    assert titled(figure) == "Tue 22:00 UTC is busiest: 100.0 % of the events"
 
 
 @pytest.mark.parametrize("draw", [log.over_time, log.week_pattern])
