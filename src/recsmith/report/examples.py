@@ -24,7 +24,7 @@ _USERS = {
 _PLACES = 5
 _REASONS = 3
 _RECENT = 5
-_OTHERS = 4  # models beside the best
+MODELS = 5  #: whose lists are shown
 _HIT = "✓"
 
 
@@ -76,7 +76,7 @@ def _of_user(kind: str, user: Any, bundles: Mapping[str, Bundle], split: Split |
         paragraph(f"{history.height:,} events known, the latest: {'; '.join(recent)}."),
         table(_with_reasons(best_label, best, user, wanted)),
     ]
-    others = dict(list(bundles.items())[1 : 1 + _OTHERS])
+    others = dict(list(bundles.items())[1:MODELS])
     if others:
         columns = {label: _titles(one, user, wanted) for label, one in others.items()}
         rows = [

@@ -33,11 +33,7 @@ def maps(
     models = {label: one.pipeline.model for label, one in bundles.items()}
     found = next(((label, one) for label, one in models.items() if isinstance(one, Embedder)), None)
     if found is None:
-        return join(
-            [
-                f"none of {', '.join(bundles)} has item vectors. Add a run of ials, bpr or another one that has."
-            ]
-        )
+        return join(["none of the runs has item vectors. Add one of ials, bpr or another model that has."])
     label, model = found
     try:
         check_extra(methods)

@@ -14,8 +14,10 @@ from typing import Any
 from recsmith.bundle import Bundle
 from recsmith.errors import ParameterError, StorageError
 from recsmith.experiment.train import load_bundle
+from recsmith.models.registry import model_class
 from recsmith.plots.embeddings import Method
 from recsmith.plots.style import check_extra
+from recsmith.protocols import Embedder
 from recsmith.report import audit, ends, examples, experiment, log, models
 from recsmith.report.html import Section, join, tag
 from recsmith.report.inputs import HOW_AB, HOW_AUDIT, Inputs, complete, read_inputs
@@ -96,7 +98,7 @@ def write_report(
     check_extra("A report")
     with step("read"):
         inputs = read_inputs(runs, audit=audit, ab=ab, metric=metric)
-        bundles = {run.label: load_bundle(inputs.folders[run.label].bundle) for run in inputs.runs}
+        bundles = _bundles(inputs)
     pictures = Pictures()
     sections = _sections(inputs, bundles, pictures, tuple(dict.fromkeys(maps)), seed, step)
     text = _page(inputs, sections)
@@ -126,6 +128,14 @@ def check_out(out: Path) -> Path:
             f"{folder} holds something else than pictures of a report. Choose another --out."
         )
     return folder
+
+
+def _bundles(inputs: Inputs) -> dict[str, Bundle]:
+    """Of the runs whose lists are shown, and of the first that has item vectors; the best first."""
+    classes = {run.label: model_class(str(run.values["model"])) for run in inputs.runs}
+    vectors = [label for label, one in classes.items() if issubclass(one, Embedder)]
+    wanted = {*list(classes)[: examples.MODELS], *vectors[:1]}
+    return {label: load_bundle(inputs.folders[label].bundle) for label in classes if label in wanted}
 
 
 def _sections(

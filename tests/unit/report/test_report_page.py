@@ -206,7 +206,7 @@ def test_a_log_without_times_and_a_model_of_ratings(undrawn, log_files, make_run
     text = done.page.read_text(encoding="utf-8")
     assert "predict ratings and make no lists" in text
     assert "rmse" in text
-    assert "none of stars has item vectors" in text
+    assert "none of the runs has item vectors" in text
 
 
 def test_maps_are_of_the_best_model_that_has_vectors(undrawn, runs, tmp_path):
