@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -75,9 +74,6 @@ def audit(
     """How models treat users of whom little is known, groups of users and of items, and how far figures hold."""
     from recsmith.cli.stream import check_folder, write_text
 
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # PyTorch's threads must not spin: its steps are short here
     output = Output(as_json, quiet)
     entrants = _entrants(models, model, fallback)
     points = _numbers(given)
