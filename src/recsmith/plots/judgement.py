@@ -112,7 +112,7 @@ def fairness_bars(
     values = np.array(rows["value"].to_list(), dtype=np.float64)
     places = np.arange(len(values))
     for mask, hatch, face, name in (
-        (~np.array(small), "", COLOURS[5], "large enough"), (np.array(small), "////", "none", "too small to say"),
+        (~np.array(small), "", COLOURS[5], "enough to say"), (np.array(small), "////", "none", "too small to say"),
     ):  # fmt: skip
         if mask.any():
             axes.barh(

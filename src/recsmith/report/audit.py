@@ -225,7 +225,7 @@ def _gap_words(one: Mapping[str, Any], metric: str) -> str:
     if gap is None:
         return "Fewer than two groups are large enough to be compared."
     return (
-        f"Largest gap of large groups: {gap['low']} / {gap['high']} = {gap['ratio']:.2f}; "
+        f"Largest gap of the groups compared: {gap['low']} / {gap['high']} = {gap['ratio']:.2f}; "
         f"any difference at all: p = {gap['p']:.3f} (permutations)."
     )
 
@@ -253,7 +253,7 @@ def _gaps(users: Sequence[Mapping[str, Any]], inputs: Inputs) -> Table:
         ]  # fmt: skip
     caption = "p: permutation test of no difference between any groups. The two groups were chosen for their figures."
     return Table(
-        "Largest gaps between groups that are large enough",
+        "Largest gaps between the groups compared",
         columns,
         rows,
         numbers=columns[4:],
