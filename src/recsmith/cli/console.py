@@ -38,7 +38,7 @@ class Output:
         if not self.quiet:
             from rich.text import Text
 
-            _console(stderr=True).print(Text(text))
+            _console(stderr=True).print(Text(text), soft_wrap=True)  # a path stays whole
 
     @property
     def listened_to(self) -> bool:

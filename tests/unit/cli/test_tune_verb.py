@@ -112,7 +112,7 @@ def test_no_positives_is_told(cli, tmp_path):
 
 
 def tuned(out, *arguments):
-    return [*COMMAND, "tune", "ials", "--data", DATA, "--trials", "14", "--out", str(out), *arguments]
+    return [*COMMAND, "tune", "ials", "--data", DATA, "--trials", "40", "--out", str(out), *arguments]
 
 
 def test_ctrl_c_and_the_same_command_again(tmp_path):
@@ -127,7 +127,7 @@ def test_ctrl_c_and_the_same_command_again(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, "Traceback" in err) == (130, "", False)
-    assert 3 <= trials_in(study) < 14
+    assert 3 <= trials_in(study) < 40
     again = subprocess.run(tuned(tmp_path / "cut", "--json"), capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert figures(again.stdout) == figures(whole.stdout)
