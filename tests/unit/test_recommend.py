@@ -167,6 +167,20 @@ def test_fallback_answers_where_the_model_cannot(kind):
     assert lists.scores[0].tolist() == [6, 5]
 
 
+@pytest.mark.parametrize("name", ["ease", "item-knn", "ials", "user-knn", "bpr"])
+def test_a_short_history_gets_the_fallback_without_what_it_holds(name):
+    data = build([f"u{n % 9}" for n in range(60)], [f"i{n * n % 23}" for n in range(60)])
+
+    def lists(model, **weighting):
+        pipeline = Pipeline(model=create(model), fallback=create("popular"), weighting=Weighting(**weighting))
+        return pipeline.fit(data).recommend(data.queries(), 4)
+
+    short = lists(name, min_events=100)
+    assert (short.sources[short.items >= 0] == 1).all()
+    assert np.array_equal(short.items, lists("popular").items)
+    assert np.array_equal(lists(name, min_events=6).items, lists(name).items)  # nobody has fewer
+
+
 def test_fallback_fills_a_list_without_repeating_it():
     nan = np.nan
     mixed = pipeline([nan, 1, nan, 9, nan, nan], [1, 2, 3, 4, 5, 6])

@@ -1,4 +1,4 @@
-"""How much an event of a history counts: confidence, repeats and recency. One option for every model.
+"""How much a history and its events count: confidence, repeats, recency, and from how many events on. For every model.
 
 It is applied in two places and nowhere else: to the log before ``fit`` and to the history of a query
 before ``score``. It is kept in the bundle, so evaluation, the service, batch and streams agree.
@@ -35,6 +35,9 @@ class Weighting(Config):
     """Half-life of an event when scoring; None: age does not matter."""
     half_life_unit: Literal["events", "days"] = "events"
     """Unit of the age. A history without times, such as one typed in by hand, is aged by its events."""
+    min_events: int = Field(default=0, ge=0)
+    """Events from which on a history counts. A model is told nothing of a shorter one, so the fallback answers where
+    the model needs a history. Models are trained on all histories."""
 
     def log(self, data: Dataset) -> Dataset:
         """The log as models learn from it: one weighted event per pair would lose order, so events stay.
@@ -66,6 +69,7 @@ class Weighting(Config):
 
     def queries(self, queries: Queries) -> Queries:
         """The requests with each item of a history once, at its latest event, weighted by all of the above."""
+        queries = self._long_enough(queries)
         weights = None if self.confidence == "ones" else queries.event_weights()
         decay = None if self.half_life is None else self._decay(queries)
         row, item = queries.rows, queries.items
@@ -94,6 +98,15 @@ class Weighting(Config):
             times=None if queries.times is None else queries.times[kept],
             as_trained=queries.as_trained if self.half_life is None else None,
         )
+
+    def _long_enough(self, queries: Queries) -> Queries:
+        """The requests without the events, and the trained vectors, of those that have too few."""
+        short = queries.lengths < self.min_events
+        if not short.any():
+            return queries
+        counts = queries.keep(~short[queries.rows], queries.items)
+        known = None if queries.as_trained is None else queries.as_trained & ~short
+        return counts.replace(users=np.where(short, -1, queries.users).astype(np.int32), as_trained=known)
 
     def _decay(self, queries: Queries) -> FloatArray:
         """(m,) float32 in (0, 1], the factor of age."""

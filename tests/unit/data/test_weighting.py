@@ -146,3 +146,22 @@ def test_log_and_queries_agree(rows, confidence, weighted):
 def test_half_life_must_be_a_positive_number(half_life):
     with pytest.raises(ParameterError, match="'half_life' parameter of me must be"):
         Weighting.make("me", half_life=half_life)
+
+
+def test_a_history_that_is_too_short_does_not_count():
+    queries = Queries(
+        users=np.array([3, 4, 5]),
+        offsets=np.array([0, 1, 4, 6]),
+        items=np.array([9, 1, 2, 1, 7, 8], dtype=np.int32),
+        values=np.arange(6, dtype=np.float32),
+        as_trained=np.array([True, True, False]),
+    )
+    weighted = Weighting(min_events=3).queries(queries)
+    assert weighted.offsets.tolist() == [0, 0, 2, 2]
+    assert (weighted.items.tolist(), weighted.values.tolist()) == ([2, 1], [2, 3])
+    assert weighted.users.tolist() == [-1, 4, -1]
+    assert weighted.as_trained.tolist() == [False, True, False]
+    assert Weighting(min_events=1).queries(queries).offsets.tolist() == [0, 1, 3, 5]
+    assert Weighting(min_events=7).queries(queries).offsets.tolist() == [0, 0, 0, 0]
+    with pytest.raises(ParameterError, match="min_events"):
+        Weighting.make("the weighting", min_events=-1)

@@ -34,7 +34,10 @@ def test_the_better_bundle_is_found_by_its_clicks(tmp_path):
             own = [f"i{i}" for i in rng.choice(np.arange(n % 2, 40, 2), 3, replace=False)]
             asked = {"user_id": f"visitor-{n}", "num_recommendations": 4, "context": {"recent_items": own}}
             answer = client.post("/recommend", json=asked).json()
-            assert answer["variant"] == Experiment(name="autumn", variants=variants).assign(f"visitor-{n}").variant
+            assert (
+                answer["variant"]
+                == Experiment(name="autumn", variants=variants).assign(f"visitor-{n}").variant
+            )
             feedback += [
                 {"user_id": f"visitor-{n}", "item_id": place["item_id"], "event_type": "click",
                  "recomm_id": answer["recomm_id"]}
