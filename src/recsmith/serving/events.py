@@ -60,7 +60,7 @@ class Exposure:
     variant: str | None  #: of the experiment
     shadow: bool  #: computed, not shown
     timestamp: int  #: Unix seconds
-    items: str  #: JSON, a list with item_id, score, rank, source and propensity of each slot
+    items: str  #: JSON, a list with item_id, score, rank, source, propensity and chance of each slot
 
 
 @dataclass(frozen=True, slots=True)

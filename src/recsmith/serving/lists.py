@@ -207,7 +207,7 @@ class Lister:
         chosen = 1.0 if one.assigned is None else one.assigned.propensity
         exposed = [
             {"item_id": e["item_id"], "score": e["score"], "rank": e["rank"], "source": e["source"],
-             "propensity": chosen * (1.0 if chance is None else chance)}
+             "propensity": chosen * (1.0 if chance is None else chance), "chance": 1.0 if chance is None else chance}
             for e, chance in zip(entries, chances, strict=True)
         ]  # fmt: skip
         return Answer(

@@ -27,6 +27,7 @@ _SLOT = {
     "score": pl.Float64,
     "source": pl.String,
     "propensity": pl.Float64,
+    "chance": pl.Float64,
 }
 _COLUMNS = ("recomm_id", "user_id", "experiment", "variant", "model_version", "timestamp", *_SLOT, "shadow")
 
@@ -47,7 +48,8 @@ def slots(store: Store, *, since: int | None = None, until: int | None = None) -
         ``recomm_id, user_id`` (text, ``""`` for somebody without an id), ``experiment, variant`` (text, null outside an
         experiment), ``model_version, timestamp`` (int64 Unix seconds), ``item_id, rank`` (int32, from 1), ``score``
         (float64, null without one), ``source, propensity`` (float64, the probability with which this item came to
-        this place) and ``shadow`` (computed and not shown; it has the ``recomm_id`` of the list that was).
+        this place), ``chance`` (float64, the same given the variant: 1 but where a policy explored) and ``shadow``
+        (computed and not shown; it has the ``recomm_id`` of the list that was).
     """
     erased = store.erased()
     frames = [_unfolded(_between(frame, since, until)) for frame in store.exposures_frame()]

@@ -43,7 +43,7 @@ class ServiceLog:
         Parameters
         ----------
         explored
-            Only places in which chance had a part: propensity below 1.
+            Only places that a policy filled: ``chance`` below 1.
 
         Raises
         ------
@@ -54,9 +54,9 @@ class ServiceLog:
         kept = shown.filter(pl.col("propensity").is_not_null())
         left_out = shown.height - kept.height
         if explored:
-            kept = kept.filter(pl.col("propensity") < 1)
+            kept = kept.filter(pl.col("chance") < 1)
         if not kept.height:
-            what = "place that chance filled (propensity below 1)" if explored else "place that was shown"
+            what = "place that a policy filled" if explored else "place that was shown"
             raise DataError(f"The log holds no {what} in that time. Serve with exploration, and ask again.")
         return cls(kept, left_out)
 
@@ -76,12 +76,18 @@ class ServiceLog:
         )
 
     def lists(self, target: FloatArray) -> LoggedSlates:
-        """The places of each answer together; ``target`` (n,) as for ``slots``."""
+        """The places of each answer together; ``target`` (n,) as for ``slots``.
+
+        The variant of an experiment is drawn once for a list: its probability stands at the first place.
+        """
+        first = pl.col("rank") == pl.col("rank").min().over("recomm_id")
+        drawn = pl.when(first).then("propensity").otherwise("chance")
         return LoggedSlates(
             slate=self.slots["recomm_id"].rank("dense").to_numpy(),
             position=self.slots["rank"].to_numpy() - 1,
             reward=self.slots["reward"].to_numpy(),
-            propensity=self.slots["propensity"].to_numpy(),
+            propensity=self.slots.select(drawn).to_series().to_numpy(),
+            logged_marginal=self.slots["propensity"].to_numpy(),
             target=target,
         )
 
@@ -160,7 +166,7 @@ def estimate(
     rewarded
         Frame of ``recsmith.serving.logged.rewarded``.
     explored
-        Judge only the places in which chance had a part.
+        Judge only the places that a policy filled.
     per_list
         Judge whole lists instead of single places; see ``evaluate_slates``.
     **options

@@ -122,7 +122,7 @@ def store(tmp_path):
     with closing(Store.open(url)) as opened:
         for n in range(20):
             listed = [
-                {"item_id": item, "score": 1.0, "rank": rank, "source": "m", "propensity": p}
+                {"item_id": item, "score": 1.0, "rank": rank, "source": "m", "propensity": p, "chance": p}
                 for rank, (item, p) in enumerate([("i00", 1.0), (("i01", "i02")[n % 2], 0.5)], 1)
             ]
             opened.log_exposures(

@@ -32,10 +32,17 @@ def store(tmp_path):
         yield opened
 
 
-def show(store, recomm_id, user, items, propensities, at=100, shadow=False):
+def show(store, recomm_id, user, items, chances, at=100, shadow=False, share=1.0):
     listed = [
-        {"item_id": item, "score": 1.0, "rank": rank, "source": "ease", "propensity": p}
-        for rank, (item, p) in enumerate(zip(items, propensities, strict=True), 1)
+        {
+            "item_id": item,
+            "score": 1.0,
+            "rank": rank,
+            "source": "ease",
+            "propensity": p and share * p,
+            "chance": p,
+        }
+        for rank, (item, p) in enumerate(zip(items, chances, strict=True), 1)
     ]
     store.log_exposures([Exposure(recomm_id, user, "m@1", None, None, shadow, at, json.dumps(listed))])
 
@@ -77,7 +84,7 @@ def test_no_chance_no_figure(bundle, store):
         estimate(log_of(store), bundle, store)
     with pytest.raises(DataError, match=r"No overlap: 100\.0%"):
         estimate(log_of(store), bundle, store, per_list=True)
-    with pytest.raises(DataError, match="no place that chance filled"):
+    with pytest.raises(DataError, match="no place that a policy filled"):
         estimate(log_of(store), bundle, store, explored=True)
 
 
@@ -109,3 +116,17 @@ def test_what_is_left_out(store):
     assert len(set(bandit.unit.tolist())) == 2
     with pytest.raises(DataError, match="no place that was shown"):
         ServiceLog.of(rewarded(slots(store, since=1000), events(store), {"click": 1}))
+
+
+def test_the_share_of_a_variant_counts_once_in_a_list(bundle, store):
+    """Half of the users get the bundle's own lists; three of four of these are clicked, of the others none."""
+    for n in range(40):
+        own = n % 2 == 0
+        show(store, f"r{n}", f"new{n}", ["a", "b"] if own else ["c", "d"], [1.0, 1.0], at=100 + n, share=0.5)
+        if own and n % 8:
+            act(store, f"new{n}", "a", at=200 + n, recomm_id=f"r{n}")
+    whole = estimate(log_of(store), bundle, store, per_list=True)
+    assert whole["slate-ips"].value == pytest.approx(0.75)
+    assert whole.overlap.mean == pytest.approx(1.0)
+    with pytest.raises(DataError, match="no place that a policy filled"):
+        estimate(log_of(store), bundle, store, explored=True)

@@ -118,8 +118,9 @@ class LoggedSlates:
 
     @property
     def impossible(self) -> FloatArray:
-        """(s,) target's probability of lists that differ in a slot that was certain (propensity 1)."""
-        agreed = np.where(self.propensity >= 1, self.target, 1.0)
+        """(s,) target's probability of lists that differ in a slot that was certain, whatever is above."""
+        logged = self.propensity if self.logged_marginal is None else self.logged_marginal
+        agreed = np.where(logged >= 1, self.target, 1.0)
         return np.asarray(1 - np.multiply.reduceat(agreed, self.starts))
 
     def per_list(self, values: FloatArray) -> Sample:
