@@ -11,7 +11,8 @@ import typer
 
 from recsmith.cli.console import Output
 from recsmith.cli.options import Json, Quiet, Seed, listed, moment, pairs
-from recsmith.errors import MissingExtraError, ParameterError
+from recsmith.cli.stores import reading, refuse_given
+from recsmith.errors import ParameterError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -140,6 +141,11 @@ def analyze(
         raise ParameterError(
             "ab analyze wants a FILE with a row per user, or --store URL and --experiment NAME."
         )
+    if store is None:
+        of_store = {"--experiment": experiment, "--since": since, "--until": until, "--out": out}
+        refuse_given(of_store, "the service's log, --store URL")
+        if not metrics:
+            raise ParameterError("ab analyze wants --metric: what is judged, like -m clicks/slots.")
     shares, output = _shares(share), Output(as_json, quiet)
     frame: Any = file
     notes: tuple[str, ...] = ()
@@ -173,18 +179,13 @@ def _of_store(
     url: str, name: str, shares: dict[str, float] | None, since: str | None, until: str | None
 ) -> tuple[pl.DataFrame, dict[str, float], tuple[str, ...]]:
     """A row for each user of an experiment, the shares it should have, and who is left out."""
-    try:
+    between = moment("--since", since), moment("--until", until)
+    with reading(url, "recsmith ab analyze --store") as opened:
         from recsmith.serving import logged
-        from recsmith.serving.store import Store
-    except ImportError as error:
-        raise MissingExtraError.of("recsmith ab analyze --store", "serve") from error
-    opened = Store.open(url)
-    try:
+
         shares = shares or logged.shares(opened, name)
-        slots = logged.slots(opened, since=moment("--since", since), until=moment("--until", until))
+        slots = logged.slots(opened, since=between[0], until=between[1])
         units = logged.units(slots, logged.events(opened), experiment=name)
-    finally:
-        opened.close()
     if not units.frame.height:
         raise ParameterError(f"The store has no answer of the experiment {name!r} in that time.")
     left = f"{units.switched:,} users saw more than one variant and are left out."

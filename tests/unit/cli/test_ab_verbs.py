@@ -162,7 +162,14 @@ def test_analyze_the_log_of_a_service(cli, store, tmp_path):
         (("analyze",), "wants a FILE"),
         (("analyze", "USERS", "--store", "sqlite:///x.db"), "wants a FILE"),
         (("analyze", "--store", "sqlite:///x.db"), "wants --experiment"),
-        (("analyze", "USERS"), "'metrics' parameter of analyze must be one or more"),
+        (("analyze", "USERS"), "wants --metric"),
+        (("analyze", "USERS", "-m", "value", "--out", "x.parquet"), "--out is for the service's log"),
+        (("analyze", "USERS", "-m", "value", "--since", "2026-11-01"), "--since is for the service's log"),
+        (("analyze", "USERS", "-m", "value", "--until", "2026-11-01"), "--until is for the service's log"),
+        (("analyze", "USERS", "-m", "value", "--experiment", "autumn"), "--experiment is for the service's log"),
+        (("analyze", "USERS", "-m", "value", "--share", "control=1", "--share", "nwe=1"),
+         "no variant named 'nwe'. Did you mean 'new'"),
+        (("analyze", "USERS", "-m", "bought", "-m", "bought:proportion"), "Two metrics are named 'bought'"),
         (("analyze", "USERS", "-m", "value:old=x"), "wants before=COLUMN, proportion or smaller"),
         (("analyze", "USERS", "-m", "clicks/slots:proportion"), "'per' parameter of the metric 'clicks'"),
         (("analyze", "USERS", "-m", "bought:proportion,before=clicks"), "'before' parameter of the metric"),
@@ -170,11 +177,20 @@ def test_analyze_the_log_of_a_service(cli, store, tmp_path):
         (("analyze", "USERS", "-m", "value", "--control", "old"), "no variant named 'old'"),
         (("analyze", "missing.csv", "-m", "value"), "no file or folder"),
     ],
-)
+)  # fmt: skip
 def test_bad_input(cli, users, arguments, words):
     told = cli("ab", *(users if a == "USERS" else a for a in arguments), "--json")
     assert (told.status, told.json["error"]["type"]) in ((2, "ParameterError"), (2, "DataError"))
     assert words in told.json["error"]["message"]
+
+
+def test_a_store_that_is_not_there_is_not_made(cli, tmp_path):
+    missing = tmp_path / "folder" / "nope.db"
+    told = cli("ab", "analyze", "--store", f"sqlite:///{missing}", "--experiment", "autumn", "--json")
+    assert told.status == 2 and "There is no store" in told.json["error"]["message"]
+    assert not missing.parent.exists()
+    told = cli("ab", "analyze", "--store", "mysql://host/db", "--experiment", "autumn")
+    assert told.status == 2 and "'url' parameter of Store" in told.err
 
 
 def test_bad_input_of_a_store(cli, store):

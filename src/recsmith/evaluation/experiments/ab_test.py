@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -96,7 +96,7 @@ def analyze(
         variants or a variant of one user, and a user in two variants: two models on the same users are compared by
         ``recsmith.evaluation.compare``.
     ParameterError
-        No or equal metrics, an unknown control, method or correction, or a number out of range.
+        No metric or two of one name, an unknown control, method or correction, or a number out of range.
     """
     settings = _Settings(method, planned_users, alpha, resamples, seed)
     settings.check()
@@ -163,7 +163,6 @@ def _effects(
     for number in range(1, len(names)):
         pair = (arms[0], arms[number])
         contrast = Contrast.of(*pair, theta)
-        note = _obstacle(pair, contrast) or _caution(metric, pair)
         common: dict[str, Any] = {
             "metric": metric.name,
             "variant": names[number],
@@ -173,10 +172,9 @@ def _effects(
             "value": float(pair[1].value),
             "difference": float(contrast.difference),
             "lift": float(contrast.lift()),
-            "note": note,
         }
         if not contrast.variance > 0:
-            found.append(_unknown(common))
+            found.append(_unknown(common, _obstacle(pair, contrast)))
             continue
         test = _test(metric, pair, (groups[0], groups[number]), contrast, theta, settings)
         belief = _belief(metric, pair, contrast)
@@ -192,6 +190,7 @@ def _effects(
                 loss=belief.loss,
                 variance_reduction=None if metric.before is None else float(1 - contrast.variance / plain),
                 verdict="",
+                note="; ".join(_cautions(metric, pair, test)),
             )
         )
     return found
@@ -265,12 +264,12 @@ def _verdict(difference: float, p: float, alpha: float, smaller_is_better: bool)
     return "better" if (difference < 0) == smaller_is_better else "worse"
 
 
-def _unknown(common: Mapping[str, Any]) -> Effect:
-    """An effect without an interval."""
+def _unknown(common: Mapping[str, Any], note: str) -> Effect:
+    """An effect without an interval, and why."""
     rest: dict[str, Any] = dict.fromkeys(("p", "p_corrected", "probability", "loss"), math.nan)
     return Effect(
-        **common, **rest, interval=_UNKNOWN, lift_interval=_UNKNOWN, variance_reduction=None, verdict=""
-    )
+        **common, **rest, interval=_UNKNOWN, lift_interval=_UNKNOWN, variance_reduction=None, verdict="", note=note
+    )  # fmt: skip
 
 
 def _obstacle(arms: tuple[Arm, Arm], contrast: Contrast) -> str:
@@ -279,15 +278,17 @@ def _obstacle(arms: tuple[Arm, Arm], contrast: Contrast) -> str:
         return "fewer than two users in a group: no interval is possible"
     if math.isnan(contrast.variance):
         return "nothing below the line in a group: there is no ratio"
-    return "" if contrast.variance > 0 else "no user of a group differs from another: no interval is possible"
+    return "no user of a group differs from another: no interval is possible"
 
 
-def _caution(metric: Metric, arms: tuple[Arm, Arm]) -> str:
+def _cautions(metric: Metric, arms: tuple[Arm, Arm], test: _Test) -> Iterator[str]:
+    """What to know of an effect that has an interval."""
     if not arms[0].value > 0:
-        return "the control is not above 0: there is a difference and no lift"
+        yield "the control is not above 0: there is a difference and no lift"
+    elif math.isnan(test.lift_interval.low):
+        yield "the control cannot be told from 0, so the lift has no interval: the difference and its own are shown"
     if metric.kind == "proportion" and min(arm.n * min(arm.value, 1 - arm.value) for arm in arms) < _FEW:
-        return f"fewer than {_FEW} users of the rarer outcome in a group: p is rough, look at P(better)"
-    return ""
+        yield f"fewer than {_FEW} users of the rarer outcome in a group: p is rough, look at P(better)"
 
 
 def _bounds(pair: tuple[Any, Any]) -> Interval:
@@ -295,6 +296,13 @@ def _bounds(pair: tuple[Any, Any]) -> Interval:
 
 
 def _check_metrics(metrics: Sequence[Metric]) -> None:
-    names = [metric.name for metric in metrics]
-    if not names or len(set(names)) < len(names):
-        raise ParameterError.of("analyze", "metrics", "one or more, all distinct", names)
+    if not metrics:
+        raise ParameterError.of("analyze", "metrics", "one or more", [])
+    kinds: dict[str, str] = {}
+    for metric in metrics:
+        if metric.name in kinds:
+            raise ParameterError(
+                f"Two metrics are named {metric.name!r}: a {kinds[metric.name]} and a {metric.kind}. A metric has the "
+                "name of its column. Leave one out, or give the table the column a second time under another name."
+            )
+        kinds[metric.name] = metric.kind

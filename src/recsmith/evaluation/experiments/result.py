@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from recsmith.errors import ParameterError
 from recsmith.evaluation.experiments.sample_ratio import SampleRatio
 from recsmith.evaluation.significance import Interval
 from recsmith.tables import Table
@@ -77,13 +78,16 @@ class ABResult:
 
         Raises
         ------
-        KeyError
-            There is none.
+        ParameterError
+            There is none; the nearest name is offered.
         """
-        for row in self.rows:
-            if (row.metric, row.variant, row.segment) == (metric, variant, segment):
-                return row
-        raise KeyError((metric, variant, segment))
+        left = self.rows
+        for kind, name in (("metric", metric), ("variant", variant), ("segment", segment)):
+            known = {getattr(row, kind) for row in left}
+            left = tuple(row for row in left if getattr(row, kind) == name)
+            if not left:
+                raise ParameterError.unknown(f"{kind} in this result", name, known)
+        return left[0]
 
     def __rich__(self) -> Table:
         several = len({row.segment for row in self.rows}) > 1
@@ -123,8 +127,8 @@ class ABResult:
 
 
 def _change(row: Effect) -> tuple[str, str]:
-    """The lift and its interval; the difference where the control is not above 0."""
-    relative = not np.isnan(row.lift)
+    """The lift and its interval; those of the difference where only the difference has an interval."""
+    relative = not np.isnan(row.lift) and (np.isnan(row.interval.low) or not np.isnan(row.lift_interval.low))
     form = "+.2%" if relative else "+.4g"
     value, (low, high) = (row.lift, row.lift_interval) if relative else (row.difference, row.interval)
     bounds = "" if np.isnan(low) else f"{low:{form}} to {high:{form}}"

@@ -75,13 +75,20 @@ def sample_ratio(counts: Mapping[str, int], shares: Mapping[str, float] | None =
         raise ParameterError.of("sample_ratio", "counts", "of two variants or more", dict(counts))
     if any(count < 0 for count in counts.values()):
         raise ParameterError.of("sample_ratio", "counts", ">= 0", dict(counts))
-    if set(shares) != set(counts) or not all(0 < share < np.inf for share in shares.values()):
-        raise ParameterError.of(
-            "sample_ratio", "shares", f"above 0 for each of {', '.join(sorted(counts))}", dict(shares)
-        )
+    _check_shares(shares, counts)
     total, whole = sum(counts.values()), sum(shares.values())
     expected = {name: total * shares[name] / whole for name in counts}
     p = float("nan")
     if min(expected.values()) >= _LEAST_EXPECTED:
         p = float(stats.chisquare(list(counts.values()), list(expected.values())).pvalue)
     return SampleRatio(counts=dict(counts), expected=expected, p=p, broken=p < BROKEN_BELOW)
+
+
+def _check_shares(shares: Mapping[str, float], counts: Mapping[str, int]) -> None:
+    for name in shares:
+        if name not in counts:
+            raise ParameterError.unknown("variant", name, counts)
+    if set(shares) != set(counts) or not all(0 < share < np.inf for share in shares.values()):
+        raise ParameterError.of(
+            "sample_ratio", "shares", f"above 0 for each of {', '.join(sorted(counts))}", dict(shares)
+        )
