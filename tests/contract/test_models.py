@@ -10,7 +10,7 @@ import pytest
 from recsmith import parallel
 from recsmith.bundle import Bundle
 from recsmith.errors import NotFittedError, ParameterError
-from recsmith.experiment.train import as_bundle
+from recsmith.experiment.train import as_bundle, make_pipeline
 from recsmith.models.registry import MODELS, create, model_class, name_of
 from recsmith.protocols import (
     Embedder,
@@ -127,6 +127,11 @@ def test_threads_and_seed_do_not_change_a_digit(name, ml_like):
     assert states[0].values == states[1].values
     for key, array in states[0].arrays.items():
         np.testing.assert_array_equal(array, states[1].arrays[key])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_short_histories_may_be_left_to_the_fallback(name):
+    assert make_pipeline(name, min_events=3).weighting.min_events == 3
 
 
 @pytest.mark.parametrize("name", RANKING)

@@ -40,7 +40,7 @@ def candidate(text: str, settings: Mapping[str, Any], fallback: str = "popular")
         A path that is not a bundle.
     """
     from recsmith.bundle_format import MANIFEST, read_manifest
-    from recsmith.experiment.train import WEIGHTING_PARAMETERS, make_pipeline
+    from recsmith.experiment.train import make_pipeline, weighting_parameters
     from recsmith.models.registry import MODELS, model_class
 
     path = Path(text)
@@ -48,9 +48,8 @@ def candidate(text: str, settings: Mapping[str, Any], fallback: str = "popular")
         manifest = read_manifest(path)
         name, other = manifest["model"]["name"], manifest["fallback"]
         own = model_class(name).config_class.model_fields
-        weighting = {
-            k: v for k, v in manifest["weighting"].items() if k in WEIGHTING_PARAMETERS and k not in own
-        }
+        takes = weighting_parameters(name) - set(own)
+        weighting = {k: v for k, v in manifest["weighting"].items() if k in takes}
         values = {**weighting, **manifest["model"]["config"], **settings}
         behind: dict[str, Any] = {"fallback": None}
         if other is not None:

@@ -28,18 +28,17 @@ def make_pipeline(
 ) -> Pipeline:
     """A pipeline that is not fitted yet.
 
-    ``parameters`` are the model's own and those of ``Weighting`` (``confidence, half_life, half_life_unit``).
-    Where a model has one of the same name (``half_life`` of popular), it is the model's; a blend has a weighting in
-    each of its parts and takes none beside them.
+    ``parameters`` are the model's own and those of ``Weighting`` (``confidence, half_life, half_life_unit,
+    min_events``). Where a model has one of the same name (``half_life`` of popular), it is the model's. A model that
+    weighs the history itself, such as a blend by its parts, takes ``min_events`` alone.
 
     Raises
     ------
     ParameterError
         An unknown model or parameter (the nearest one is offered), or a value out of range.
     """
-    weighs = model_class(model).weighs_history
     own = set(model_class(model).config_class.model_fields)
-    known = own if weighs else own | WEIGHTING_PARAMETERS
+    known = own | weighting_parameters(model)
     for name in parameters:
         if name not in known:
             raise ParameterError.unknown(f"parameter of {model}", name, known)
@@ -50,11 +49,19 @@ def make_pipeline(
         fallback=None
         if fallback is None or fallback == model
         else create(fallback, **(fallback_parameters or {})),  # type: ignore[arg-type]
-        weighting=Weighting(confidence="raw")
-        if weighs
-        else Weighting.make("the history weighting", **shared),
+        weighting=Weighting.make("the history weighting", **_fixed(model), **shared),
         memory_mb=memory_mb,
     )
+
+
+def weighting_parameters(model: str) -> frozenset[str]:
+    """Those of ``Weighting`` that a model takes beside its own."""
+    return frozenset({"min_events"}) if model_class(model).weighs_history else WEIGHTING_PARAMETERS
+
+
+def _fixed(model: str) -> dict[str, Any]:
+    """How the history of a model that weighs it itself reaches it."""
+    return {"confidence": "raw"} if model_class(model).weighs_history else {}
 
 
 def train(

@@ -148,10 +148,11 @@ class Blend(BaseModel[BlendConfig]):
         for model, part in zip(self.models_, self.config.parts, strict=True):
             if part.weight and isinstance(model, Explainer):
                 own = part.weighting.queries(queries)
+                told = counted & np.repeat(own.lengths > 0, queries.lengths)[positions]
                 spread = _spreads(_scores(model, part, queries.take(asked)))[which]
                 scale = np.divide(part.weight, spread, out=np.zeros_like(spread), where=spread > 0)
                 added = model.contributions(own, rows, items) * np.repeat(scale, own.lengths[rows])
-                total[counted] += np.nan_to_num(added)
+                total[told] += np.nan_to_num(added)
         return total
 
     def state(self) -> State:

@@ -14,9 +14,6 @@ import orjson
 
 from recsmith.serving.events import Exposure
 
-_numbers = itertools.count(1)
-_PROCESS = secrets.token_hex(6)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
@@ -57,9 +54,15 @@ class Answer:
         )
 
 
-def new_recomm_id() -> str:
-    """An id that no other answer of any worker has."""
-    return f"{_PROCESS}-{next(_numbers):x}"
+class Numbers:
+    """Ids that nobody else gives out. A worker makes its own: what it is forked from must not have drawn them."""
+
+    def __init__(self) -> None:
+        self._prefix, self._count = secrets.token_hex(6), itertools.count(1)
+
+    def next(self) -> str:
+        """Another one."""
+        return f"{self._prefix}-{next(self._count):x}"
 
 
 class Kept:

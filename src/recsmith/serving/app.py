@@ -97,10 +97,13 @@ async def _watch(runtime: Runtime) -> None:
     """Follow what others change also while nobody asks: a bundle that was activated is there before it is wanted."""
     for look in itertools.count():
         await asyncio.sleep(_LOOK_SECONDS)
-        await asyncio.to_thread(runtime.service.refresh)
-        await asyncio.to_thread(runtime.service.learn)
-        if look % _PRUNE_EVERY == 0:
-            await asyncio.to_thread(runtime.prune)
+        try:
+            await asyncio.to_thread(runtime.service.refresh)
+            await asyncio.to_thread(runtime.service.learn)
+            if look % _PRUNE_EVERY == 0:
+                await asyncio.to_thread(runtime.prune)
+        except Exception:
+            logging.getLogger("recsmith.serving").exception("a look at the store failed; the next one comes")
 
 
 def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, traces: Traces) -> None:

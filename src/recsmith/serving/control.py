@@ -33,6 +33,7 @@ class Control:
         self._swap = threading.Lock()
         self._wanted: Mapping[str, Any] = {}  #: what is being loaded for another worker
         told = store.settings()
+        self._rules_told = told.get(RULES)
         self.rules = self._read_rules(told)
         self.active = self._start(told)
 
@@ -95,8 +96,13 @@ class Control:
         return rules
 
     def take(self, told: Mapping[str, Any]) -> None:
-        """Follow what another worker told the store."""
-        self.rules = self._read_rules(told)
+        """Follow what another worker told the store; what cannot be followed is logged, and the old stays."""
+        if told.get(RULES) != self._rules_told:
+            self._rules_told = told.get(RULES)
+            try:
+                self.rules = self._read_rules(told)
+            except (RecsmithError, OSError) as error:
+                log.error("new rules cannot be followed here: %s", error)
         self._follow(told)
 
     def take_items(self, changed: Upserts, mark: int) -> None:

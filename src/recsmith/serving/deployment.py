@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -134,6 +134,10 @@ def version_of(path: Path) -> str:
     return f"{path.name}@{digest[:12]}"
 
 
+Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""Of an experiment or a variant: no control characters, since the log of exposures holds it."""
+
+
 class Variant(Config):
     """A bundle in an experiment."""
 
@@ -157,8 +161,8 @@ class Assignment:
 class Experiment(Config):
     """Two or more bundles side by side; who sees which depends on the name of the experiment and the user alone."""
 
-    name: str = Field(min_length=1, max_length=100)
-    variants: dict[str, Variant] = Field(min_length=1)
+    name: Name
+    variants: dict[Name, Variant] = Field(min_length=1)
 
     def assign(self, user: str) -> Assignment:
         """The variant of a user."""

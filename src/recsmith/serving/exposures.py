@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from recsmith.errors import StorageError
 from recsmith.serving.events import Exposure
@@ -58,4 +58,15 @@ class ExposureLog:
                     self._dropped(lost)
                 log.warning("%d exposures wait: %s", len(self._waiting), error)
                 return False
+            except Exception:  # one of them is no row: the others are kept, and so is this thread
+                log.exception("an exposure could not be written")
+                self._write_singly(batch)
         return True
+
+    def _write_singly(self, batch: Sequence[Exposure]) -> None:
+        """Append what can be appended, and count the rest as lost."""
+        for exposure in batch:
+            try:
+                self._store.log_exposures([exposure])
+            except Exception:
+                self._dropped(1)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
-import secrets
 import time
 from typing import Any
 from urllib.parse import unquote
@@ -13,12 +11,12 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsmith.serving.access import Keys, RateLimit, allows, needed
+from recsmith.serving.answers import Numbers
 from recsmith.serving.problems import of_error, problem
 from recsmith.serving.settings import Settings
 from recsmith.serving.telemetry import Metrics, Traces, request_id
 
 log = logging.getLogger("recsmith.requests")
-_PROCESS, _numbers = secrets.token_hex(6).encode(), itertools.count(1)
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _SAFE = [
     (b"x-content-type-options", b"nosniff"),
@@ -47,6 +45,7 @@ class Gate:
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, traces: Traces) -> None:
         self.app, self.settings, self.metrics, self.traces = app, settings, metrics, traces
         self.counters: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self.numbers = Numbers()
         self.keys: Keys | None = None
         self.limit: RateLimit | None = None
 
@@ -59,7 +58,7 @@ class Gate:
         scope["path"] = _with_slashes_kept(scope)
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        own = given if given and _GIVEN_ID.fullmatch(given) else b"%s-%x" % (_PROCESS, next(_numbers))
+        own = given if given and _GIVEN_ID.fullmatch(given) else self.numbers.next().encode()
         token = request_id.set(own.decode())
         status = 500
         begun = False

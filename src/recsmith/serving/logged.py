@@ -246,7 +246,9 @@ def _between(frame: pl.DataFrame, since: int | None, until: int | None) -> pl.Da
 def _unfolded(frame: pl.DataFrame) -> pl.DataFrame:
     """A row per slot; an empty list has none."""
     lists = frame.with_columns(pl.col("items").str.json_decode(pl.List(pl.Struct(_SLOT))))
-    return lists.explode("items").filter(pl.col("items").is_not_null()).unnest("items").select(_COLUMNS)
+    slots = lists.explode("items").filter(pl.col("items").is_not_null()).unnest("items").select(_COLUMNS)
+    certain = pl.when(~pl.col("source").str.starts_with("explore:")).then(1.0)
+    return slots.with_columns(pl.col("chance").fill_null(certain).fill_null(pl.col("propensity")))
 
 
 def _without(frame: pl.DataFrame, before: Mapping[str, int], after: Mapping[str, int]) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from recsmith.data.ids import IdMap
 from recsmith.errors import DataError
 from recsmith.evaluation.off_policy import LoggedBandit, LoggedSlates, OffPolicyResult
 from recsmith.evaluation.off_policy.evaluate import evaluate_policy, evaluate_slates
+from recsmith.serving.events import digest
 from recsmith.serving.histories import Reader, Seen, queries
 from recsmith.serving.settings import SIGNALS, Signal
 from recsmith.serving.store import Store
@@ -142,8 +143,11 @@ def _histories(
     users = answers["user_id"].to_list()
     events = store.history([user for user in dict.fromkeys(users) if user], _EVENTS)
     times = {user: [e.timestamp for e in listed] for user, listed in events.items()}
+    erased = store.erased()
     seen = [
-        Seen(events=tuple(events[user][: bisect_left(times[user], at)])) if user else Seen()
+        Seen(events=tuple(events[user][: bisect_left(times[user], at)]), erased=digest(user) in erased)
+        if user
+        else Seen()
         for user, at in zip(users, answers["timestamp"].to_list(), strict=True)
     ]
     return Reader(bundle.data, signals).read(bundle.data.users.index(users), seen, "off-policy")

@@ -130,7 +130,9 @@ def _frames(bundle: Bundle, store: Store, signals: Mapping[str, Signal]) -> tupl
             old = old.with_columns(pl.col(key).cast(pl.String))
     new = new.select(pl.col(name).cast(old[name].dtype) for name in old.columns)
     pair = ["user_id", "item_id"]
-    taken_back = disliked.select(pl.col(key).cast(old[key].dtype, strict=False) for key in pair)
+    known = disliked.select(pl.col(key).cast(old[key].dtype, strict=False) for key in pair)
+    spelt = [known[key].cast(pl.String).eq_missing(disliked[key]) for key in pair]  # "007" is not the user 7
+    taken_back = known.filter(spelt[0] & spelt[1])
     old, new = (frame.join(taken_back, on=pair, how="anti", maintain_order="left") for frame in (old, new))
     return pl.concat([old, new]), new
 

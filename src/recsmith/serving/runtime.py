@@ -11,7 +11,7 @@ from pathlib import Path
 from recsmith import parallel
 from recsmith.errors import StorageError
 from recsmith.serving.access import Keys, RateLimit
-from recsmith.serving.answers import new_recomm_id
+from recsmith.serving.answers import Numbers
 from recsmith.serving.batching import Batcher
 from recsmith.serving.events import NewEvent
 from recsmith.serving.exposures import ExposureLog
@@ -33,7 +33,7 @@ class Runtime:
         """Open the store and load the bundle; raises as ``Service`` and ``Store.open`` do."""
         parallel.set_threads(settings.threads)
         sys.setswitchinterval(_SWITCH_SECONDS)
-        self.settings, self.metrics = settings, metrics
+        self.settings, self.metrics, self._numbers = settings, metrics, Numbers()
         self.store = Store.open(settings.store_url)
         self.shared = None if settings.redis_url is None else Shared(settings.redis_url)
         self.service = Service(self.store, settings, bundle, self.shared)
@@ -55,7 +55,7 @@ class Runtime:
 
     def finish(self, request: RecommendRequest, told: Told) -> bytes:
         """Number an answer and log it."""
-        recomm_id, now = new_recomm_id(), time.time()
+        recomm_id, now = self._numbers.next(), time.time()
         self.exposures.add(told.answer.exposure(request.user_id, recomm_id, now))
         for shadow in told.shadows:
             self.exposures.add(shadow.exposure(request.user_id, recomm_id, now, shadow=True))

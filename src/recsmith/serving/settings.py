@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from recsmith.config import Config
 from recsmith.errors import DataError, ParameterError
@@ -47,7 +47,7 @@ class ExplorationSettings(Config):
     """Registered name; of those that look at the item alone, as what they know outlives a retraining."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Its parameters."""
-    slots: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] = 1
+    slots: int | tuple[int, ...] = 1
     """Places from 1, or how many at the end of the list."""
     candidates: int = Field(default=50, ge=2)
     """Best items of a request that the list and the policy share, >= 2."""
@@ -57,6 +57,14 @@ class ExplorationSettings(Config):
     """What a type of event is worth, 0 to 1; of several the largest counts."""
     wait_seconds: float = Field(default=600.0, ge=0)
     """How long an item that was shown waits for such an event, >= 0; later ones do not count."""
+
+    @field_validator("slots")
+    @classmethod
+    def _places(cls, slots: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        given = (slots,) if isinstance(slots, int) else slots
+        if not given or min(given) < 1 or len(set(given)) < len(given):
+            raise ValueError("a number >= 1, or distinct places >= 1")
+        return slots
 
 
 class Settings(Config):

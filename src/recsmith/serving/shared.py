@@ -16,6 +16,7 @@ from recsmith.serving.answers import Answer
 
 log = logging.getLogger("recsmith.serving")
 _PREFIX = "recsmith:"
+_ANSWERS = _PREFIX + "answer:2:"  # the number changes with the form of what is kept
 _AGAIN_SECONDS = 5.0  # before a server that was gone is asked again
 _PATIENCE_SECONDS = 0.25
 
@@ -83,7 +84,8 @@ class Shared:
 
 
 def _name(key: Hashable) -> str:
-    return f"{_PREFIX}answer:{hashlib.blake2b(repr(key).encode('utf-8', 'surrogatepass'), digest_size=20).hexdigest()}"
+    text = repr(key).encode("utf-8", "surrogatepass")
+    return f"{_ANSWERS}{hashlib.blake2b(text, digest_size=20).hexdigest()}"
 
 
 def _encoded(answer: Answer) -> bytes:

@@ -61,10 +61,11 @@ def run(settings: Settings, bundle: Path, host: str, port: int, workers: int) ->
 def _share_modules(bundle: Path) -> None:
     """Let workers be forked from a process that has imported what they need, so that they share its memory.
 
-    That process only imports: it starts no thread, and opens no bundle and no connection.
+    That process only imports: it computes nothing in threads, and opens no bundle and no connection.
     """
     if sys.platform != "linux":  # elsewhere a process that has loaded BLAS may not be forked
         return
+    os.environ["PYTHONSAFEPATH"] = "1"  # it imports nothing from the folder that it is started in
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([*_modules_of(bundle), "recsmith.serving.preload"])
     uvicorn._subprocess.spawn = server  # type: ignore[assignment]  # uvicorn has no setting for it

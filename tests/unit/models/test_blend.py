@@ -120,3 +120,14 @@ def test_weighting_belongs_to_the_parts():
 def test_no_similarity_is_said(log):
     with pytest.raises(ParameterError, match="similarity"):
         Blend(parts=[{"model": "popular"}]).fit(log).similar(np.array([0], dtype=np.int32))
+
+
+def test_parts_that_want_longer_histories_add_nothing():
+    data = build([f"u{n % 9}" for n in range(60)], [f"i{n * n % 23}" for n in range(60)])
+    parts = [{"model": "ease", "weight": 2.0}, {"model": "item-knn", "weight": 1.0}]
+    short = [parts[0], {**parts[1], "weighting": {"min_events": 100}}]
+    rows, items = np.arange(3), np.array([1, 2, 3])
+    alone, both = (
+        Blend(parts=p).fit(data).contributions(data.queries(), rows, items) for p in (parts[:1], short)
+    )
+    assert np.allclose(alone, both)

@@ -305,3 +305,21 @@ def test_a_parameter_that_the_policy_does_not_have(store, bundle):
     settings = ExplorationSettings(parameters={"epsilon": 0.1})
     with pytest.raises(ParameterError, match="epsilon"):
         Explorer(store, settings, Bundle.load(bundle, model_class))
+
+
+def test_rules_that_are_gone_or_wrong_leave_the_old_ones_and_learning_goes_on(bundle, tmp_path):
+    file = tmp_path / "rules.yaml"
+    file.write_text("rules: []\n")
+    with served(bundle, tmp_path, exploration=SLOTS | {"wait_seconds": 0}, rules=file) as client:
+        file.unlink()
+        for turn in range(3):
+            assert all("recommendations" in answer for answer in ask_all(client))
+            learned(client, 2 * len(USERS) * (turn + 1))
+        client.app.state.runtime.store.set_setting("rules", "rules: {")
+        assert all("recommendations" in answer for answer in ask_all(client))
+
+
+@pytest.mark.parametrize("slots", [(3, 3), (0, 7), (), 0])
+def test_places_that_are_none(slots):
+    with pytest.raises(ParameterError, match=r"'exploration.slots' .* distinct places >= 1"):
+        Settings.load(None, {}, exploration={"slots": slots})

@@ -21,6 +21,7 @@ from tests.unit.serving.live import ids, save, served
 from recsmith.serving.store import Store
 
 _PATIENCE = 60
+COMMAND = [sys.executable, "-P", "-c", "from recsmith.cli.main import run; run()", "serve"]
 
 
 def free_port() -> int:
@@ -278,6 +279,48 @@ def test_two_workers_agree_at_once(bundles, tmp_path):
                 body = client.post("/recommend", json={"user_id": user}).json()
                 assert {p["source"] for p in body["recommendations"]} == {"ease"}
         assert 'recsmith_events_total{outcome="stored"} 30.0' in client.get("/metrics").text
+
+
+def test_no_two_answers_have_one_id_whoever_gives_them_and_a_signal_to_all_drains(bundles, tmp_path):
+    url = f"sqlite:///{tmp_path}/events.db"
+    new = httpx.Limits(max_keepalive_connections=0)
+    with (
+        process(bundles / "first", url, "--workers", "2") as (base, run),
+        httpx.Client(base_url=base, limits=new, timeout=30) as client,
+    ):
+        answers = [client.post("/recommend", json={"user_id": f"u{n % 50}"}) for n in range(80)]
+        assert len({answer.json()["recomm_id"] for answer in answers}) == 80
+        assert len({answer.headers["x-request-id"] for answer in answers}) == 80
+        statuses = []
+        events = [{"user_id": "t", "item_id": "i1", "event_type": "click"}] * 5000
+
+        def load():
+            statuses.append(client.post("/events", json={"events": events}).status_code)
+
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: 'route="/events"' in httpx.get(f"{base}/metrics").text or statuses)
+        os.killpg(run.pid, signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert statuses == [200] * 4
+        assert run.wait(timeout=_PATIENCE) in (0, 128 + signal.SIGTERM, -signal.SIGTERM)
+        wait_for(lambda: not ready(base))
+
+
+def test_a_service_of_several_imports_nothing_from_where_it_is_started(bundles, tmp_path, monkeypatch):
+    (tmp_path / "recsmith.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    command = [*COMMAND, str(bundles / "first"), "--workers", "2", "--store", f"sqlite:///{tmp_path}/e.db"]
+    port = free_port()
+    run = subprocess.Popen([*command, "--port", str(port)], start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: ready(f"http://127.0.0.1:{port}") or run.poll() is not None)
+        assert run.poll() is None
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
 
 
 def test_postgresql_is_restarted_and_the_service_goes_on(bundles, tmp_path, postgres, postgres_url):

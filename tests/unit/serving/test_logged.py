@@ -55,7 +55,7 @@ def test_a_row_for_each_slot(log):
         "score": [1.0, 0.5, 1.0, None],
         "source": ["ease", "ease", "ease", "fallback:popular"],
         "propensity": [0.5, 0.5, 0.5, None],
-        "chance": [None] * 4,
+        "chance": [1.0] * 4,
         "shadow": [False, False, True, False],
     }
     assert found.to_dict(as_series=False) == wanted

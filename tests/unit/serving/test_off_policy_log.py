@@ -130,3 +130,12 @@ def test_the_share_of_a_variant_counts_once_in_a_list(bundle, store):
     assert whole.overlap.mean == pytest.approx(1.0)
     with pytest.raises(DataError, match="no place that a policy filled"):
         estimate(log_of(store), bundle, store, explored=True)
+
+
+def test_what_was_erased_is_not_asked_for(store):
+    pairs = [("u0", "a")] * 3 + [("u1", "b")] * 2 + [("u2", "c")]
+    bundle = train("popular", build([user for user, _ in pairs], [item for _, item in pairs]))
+    store.erase("u0")
+    show(store, "r1", "u0", ["a"], [0.5], at=2_000_000_000)
+    show(store, "r2", "u1", ["a"], [0.5], at=2_000_000_000)
+    assert would_show(bundle, ServiceLog.of(log_of(store)).slots, store).tolist() == [1, 1]

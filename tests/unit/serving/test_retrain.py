@@ -143,3 +143,17 @@ def test_what_was_taken_back_is_not_learned(replay, tmp_path):
     assert (user, item) not in pairs
     assert ("somebody", item) not in pairs
     assert ("other", item) in pairs
+
+
+def test_another_spelling_of_an_id_is_another_user(replay, tmp_path):
+    data, events = replay
+    user, item = str(data.users.ids[0]), str(data.items.ids[int(data.item[0])])
+    with closing(Store.open(f"sqlite:///{tmp_path}/events.db")) as store:
+        store.add_events(
+            [*events[:50], NewEvent("a", f"00{user}", item, "dislike", None, 2_000_000_000, None)]
+        )
+        learned = retrain(train("popular", data), store, SIGNALS).bundle.data
+    pairs = zip(
+        learned.users.raw(learned.user).cast(str), learned.items.raw(learned.item).cast(str), strict=True
+    )
+    assert (user, item) in set(pairs)

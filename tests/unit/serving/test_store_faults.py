@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -20,6 +20,7 @@ from sqlalchemy.pool import Pool
 from recsmith.errors import StorageError
 from recsmith.serving import schema
 from recsmith.serving.events import Exposure, Item, NewEvent
+from recsmith.serving.exposures import ExposureLog
 from recsmith.serving.store import Store
 
 
@@ -254,3 +255,14 @@ def test_a_newer_database_is_refused(url):
     store = Store.open(url)
     assert store.items() == [Item("a", {}, True)]
     store.close()
+
+
+def test_an_exposure_that_is_no_row_costs_no_other_one(tmp_path):
+    lost = []
+    with closing(Store.open(f"sqlite:///{tmp_path}/events.db")) as store:
+        log = ExposureLog(store, lost.append)
+        for n, model in enumerate(["m", "a\0b", "m"]):
+            log.add(Exposure(f"r{n}", "u", model, None, None, False, 1, "[]"))
+        log.close()
+        assert [row.recomm_id for row in store.exposures(0, 9)] == ["r0", "r2"]
+    assert sum(lost) == 1
