@@ -9,7 +9,8 @@ import typer
 
 from recsmith.cli.console import Output
 from recsmith.cli.options import Json, Quiet, Seed, listed, moment, pairs, parameters
-from recsmith.errors import DataError, MissingExtraError, ParameterError
+from recsmith.cli.stores import reading, refuse_given
+from recsmith.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _OPEN_BANDIT = "open-bandit"
 _COLUMNS = ("action", "reward", "propensity", "position", "unit", "target")
+_TOLERANCE = 1e-6  # of a distribution's sum
 _OF_FILES, _OF_STORE, _OF_MODEL = "A log", "The service's log", "Predicted rewards"
 
 
@@ -121,14 +123,15 @@ def off_policy(
     of_file = {"--policy": policy, "--column": column, "--features": features, "--path": path}
     of_store = {"--bundle": bundle, "--reward": reward, "--explored": explored, "--per-list": per_list,
                 "--since": since, "--until": until}  # fmt: skip
-    for option, given in (of_store if store is None else of_file).items():
-        if given:
-            kind = "the service's log, --store URL" if store is None else "a file or open-bandit"
-            raise ParameterError(f"{option} is for {kind}.")
+    if store is None:
+        refuse_given(of_store, "the service's log, --store URL")
+    else:
+        refuse_given(of_file, "a file or open-bandit")
     if per_list and settings:
         raise ParameterError("--set is for places: estimators of whole lists have no parameter.")
+    names = listed(estimators) if estimators else None
     common: dict[str, Any] = {
-        "estimators": listed(estimators) if estimators else None,
+        "estimators": names,
         "intervals": intervals,
         "level": level,
         "resamples": resamples,
@@ -137,6 +140,7 @@ def off_policy(
     }
     tuning: dict[str, Any] = {"parameters": parameters(settings), "rule": rule}
     if store is not None:
+        _refuse_models(names, "cannot be had with --store")
         found = _of_store(
             store, bundle, reward, (moment("--since", since), moment("--until", until)), explored, per_list,
             common if per_list else common | tuning,
@@ -222,9 +226,13 @@ class _Table:
                 "probability of the logged action: --column target=HEADER."
             )
         if policy is None:
+            _refuse_models(options["estimators"], "cannot be had with --column target=HEADER; give --policy")
             return evaluate_policy(self.log, self.target, **options)
+        if model["model"] == "none":
+            _refuse_models(options["estimators"], "--model none leaves out; give --model auto")
         target = self._probabilities(policy)
-        rewards = None if model["model"] == "none" else cross_fitted(self.log, **model)
+        wanted = model["model"] != "none" and _with_model(options["estimators"]) != []
+        rewards = cross_fitted(self.log, **model) if wanted else None
         return evaluate_policy(self.log, target, rewards=rewards, **options)
 
     def _probabilities(self, policy: str) -> FloatArray:
@@ -269,17 +277,56 @@ class _Table:
         if by_place and (strange := [row for row in rows if row not in places]):
             raise DataError(f"{policy}: the log has no position {strange[0]!r}. It has: {', '.join(places)}.")
         at = [0 if not by_place else places[row] for row in rows]
-        np.add.at(
-            out, (0, [known[name] for name in named], at), table["probability"].to_numpy().astype(float)
-        )
+        np.add.at(out, (0, [known[name] for name in named], at), _probability(policy, table["probability"]))
+        _check_sums(policy, out[0].sum(axis=0), list(places) if by_place else [])
         return out
+
+
+def _probability(policy: str, column: pl.Series) -> FloatArray:
+    """A column of numbers >= 0."""
+    import numpy as np
+
+    if not column.dtype.is_numeric():
+        raise DataError(f"{policy}: probability must hold numbers. Its type is {column.dtype}.")
+    values = column.cast(float).fill_null(np.nan).to_numpy()
+    wrong = ~(values >= 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(f"{policy}: probability must be >= 0. Row {row + 1} has {values[row]}.")
+    return values
+
+
+def _check_sums(policy: str, sums: FloatArray, places: list[str]) -> None:
+    """A distribution at each position; ``places`` is empty where the table has none."""
+    for total, place in zip(sums.tolist(), places or [""], strict=True):
+        where = f" at position {place!r}" if places else ""
+        if total == 0:
+            raise DataError(
+                f"{policy} has no rows with a probability above 0{where}. Wanted probabilities that add up to 1."
+            )
+        if not abs(total - 1) <= _TOLERANCE:
+            raise DataError(f"{policy}: the probabilities{where} add up to {total:.6g}. Wanted 1.")
+
+
+def _with_model(names: list[str] | None) -> list[str]:
+    """Those that need predicted rewards; of all estimators, if none are named."""
+    from recsmith.evaluation.off_policy import ESTIMATORS
+
+    known = {name for name, one in ESTIMATORS.items() if one.model} | {"cascade-dr"}
+    return [name for name in (ESTIMATORS if names is None else names) if name in known]
+
+
+def _refuse_models(names: list[str] | None, why: str) -> None:
+    """Refuse estimators that need predicted rewards, where there are none."""
+    if wrong := _with_model(names or []):
+        raise ParameterError(f"The estimator {wrong[0]!r} needs predicted rewards, which {why}.")
 
 
 def _codes(columns: pl.DataFrame, name: str) -> tuple[pl.Series, list[Any]]:
     """Indices from 0 in sorted order, and the values in that order."""
     if columns[name].null_count():
         row = int(columns[name].is_null().arg_max() or 0)
-        raise DataError(f"{name}: row {row} is empty. Wanted a value in every row.")
+        raise DataError(f"{name}: row {row + 1} is empty. Wanted a value in every row.")
     ranked = columns[name].rank("dense").cast(int) - 1
     return ranked, columns[name].unique().sort().to_list()
 
@@ -295,21 +342,23 @@ def _of_store(
 ) -> OffPolicyResult:
     if bundle is None:
         raise ParameterError("--store wants --bundle BUNDLE: what is judged.")
-    try:
-        from recsmith.serving import logged, off_policy
-        from recsmith.serving.store import Store
-    except ImportError as error:
-        raise MissingExtraError.of("recsmith off-policy --store", "serve") from error
     from recsmith.experiment.train import load_bundle
 
-    loaded = load_bundle(bundle)
-    opened = Store.open(url)
-    try:
+    worth = _worth(reward or ["click=1"])
+    with reading(url, "recsmith off-policy --store") as opened:
+        from recsmith.serving import logged, off_policy
+
+        loaded = load_bundle(bundle)
+        events = logged.events(opened)
+        known = events["event"].unique().to_list()
+        if not known:
+            raise DataError("The store holds no event, so nothing says what was earned.")
+        for name in worth:
+            if name not in known:
+                raise ParameterError.unknown("event in the store", name, known)
         slots = logged.slots(opened, since=between[0], until=between[1])
-        frame = logged.rewarded(slots, logged.events(opened), _worth(reward or ["click=1"]))
+        frame = logged.rewarded(slots, events, worth)
         return off_policy.estimate(frame, loaded, opened, explored=explored, per_list=per_list, **options)
-    finally:
-        opened.close()
 
 
 def _worth(texts: list[str]) -> dict[str, float]:

@@ -20,6 +20,7 @@ a,1,0.5,top,u3,20,0.9
 b,1,0.5,low,u3,20,0.5
 """
 NAMED = [f"--column={pair}" for pair in ("action=item", "reward=clicked", "propensity=p")]
+ALONE = ("--policy", "uniform", "--model", "none")
 POLICY = "action,position,probability\na,top,0.9\nb,top,0.1\na,low,0.5\nb,low,0.5\n"
 
 
@@ -51,6 +52,9 @@ def test_a_table_of_the_policy_is_the_same(cli, log):
         "--estimators",
         "ips,dr",
     )
+    few = cli("off-policy", log, *options, "--features", "age", "--json")
+    assert few.status == 2 and "6 rounds, too few for predicted rewards" in few.json["error"]["message"]
+    log.write_text(LOG + "".join(LOG.splitlines(keepends=True)[1:]) * 4)
     with_model = cli("off-policy", log, *options, "--features", "age", "--folds", 2, "--json")
     assert with_model.status == 0, with_model.err
     values = {one["estimator"]: one["value"] for one in with_model.json["estimates"]}
@@ -58,7 +62,11 @@ def test_a_table_of_the_policy_is_the_same(cli, log):
     assert values["dr"] != values["ips"]
     alone = cli("off-policy", log, *options, "--model", "none", "--json")
     assert (alone.status, alone.json["error"]["type"]) == (2, "ParameterError")
-    assert "'dr' needs predicted rewards" in alone.json["error"]["message"]
+    assert "'dr' needs predicted rewards, which --model none leaves out" in alone.json["error"]["message"]
+    target = cli("off-policy", log, *NAMED, "--column", "target=ours", "--estimators", "ips,dm", "--json")
+    assert (
+        "'dm' needs predicted rewards, which cannot be had with --column" in target.json["error"]["message"]
+    )
 
 
 def test_parameters_and_intervals(cli, log):
@@ -155,9 +163,63 @@ def test_the_log_of_the_service(cli, store, bundle):
     assert "would have shown 50.0% of the 20 places" in told.json["notes"][0]
     early = cli(*options, "--until", "2020-01-01")
     assert early.status == 2 and "no place that was shown" in early.err
+    typo = cli(*options, "--reward", "clik=1", "--json")
+    assert typo.status == 2
+    assert (
+        "no event in the store named 'clik'. Did you mean 'click'? Known: click."
+        in typo.json["error"]["message"]
+    )
     lists = cli("off-policy", "--store", store, "--bundle", bundle, "--per-list", "--json")
     assert lists.status == 0, lists.err
     assert lists.json["per"] == "list"
+
+
+def test_a_store_that_is_not_there_is_not_made(cli, tmp_path):
+    missing = tmp_path / "folder" / "nope.db"
+    told = cli("off-policy", "--store", f"sqlite:///{missing}", "--bundle", tmp_path / "b", "--json")
+    assert told.status == 2 and "There is no store" in told.json["error"]["message"]
+    assert not missing.parent.exists()
+
+
+def test_a_store_without_events(cli, tmp_path, bundle):
+    url = f"sqlite:///{tmp_path}/empty.db"
+    Store.open(url).close()
+    told = cli("off-policy", "--store", url, "--bundle", bundle, "--json")
+    assert told.status == 2 and "The store holds no event" in told.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (
+            "a,top,0.5\nb,top,0.4\na,low,1",
+            "policy.csv: the probabilities at position 'top' add up to 0.9. Wanted 1.",
+        ),
+        ("a,top,0.5\nb,top,0.5", "policy.csv has no rows with a probability above 0 at position 'low'"),
+        ("a,top,1.5\nb,top,-0.5\na,low,1", "policy.csv: probability must be >= 0. Row 2 has -0.5"),
+        ("a,top,\nb,top,1\na,low,1", "policy.csv: probability must be >= 0. Row 1 has nan"),
+        ("a,top,much\na,low,all", "policy.csv: probability must hold numbers"),
+    ],
+)
+def test_a_policy_that_is_no_distribution(cli, log, policy, words):
+    (log.parent / "policy.csv").write_text(f"action,position,probability\n{policy}\n")
+    options = (*NAMED, "--column", "position=slot", "--policy", log.parent / "policy.csv", "--model", "none")
+    told = cli("off-policy", log, *options, "--json")
+    assert told.status == 2 and words in told.json["error"]["message"]
+
+
+def test_rows_are_counted_from_1(cli, log):
+    log.write_text(LOG.replace("b,0,0.5,top", "b,0,0,top"))
+    told = cli("off-policy", log, *NAMED, *ALONE, "--json")
+    assert told.status == 2 and "Row 2 has 0.0" in told.json["error"]["message"]
+    log.write_text(LOG.replace("b,0,0.5,top", ",0,0.5,top"))
+    told = cli("off-policy", log, *NAMED, *ALONE, "--json")
+    assert told.status == 2 and "row 2 is empty" in told.json["error"]["message"]
+
+
+def test_estimators_without_a_model_fit_none(cli, log):
+    told = cli("off-policy", log, *NAMED, "--policy", "uniform", "--estimators", "ips", "--json")
+    assert told.status == 0, told.err
 
 
 @pytest.mark.parametrize(
@@ -175,7 +237,7 @@ def test_the_log_of_the_service(cli, store, bundle):
         (("LOG", *NAMED, "--policy", "uniform", "--features", "slot"), "slot must hold numbers"),
         (("LOG", *NAMED, "--policy", "uniform", "--estimators", "ipw"), "no estimator named 'ipw'"),
         (("LOG", *NAMED, "--policy", "uniform", "--model", "forest"), "no reward model named 'forest'"),
-        (("LOG", *NAMED, "--policy", "uniform", "--rule", "best"), "no rule of tuning named 'best'"),
+        (("LOG", *NAMED, "--policy", "uniform", "--model", "none", "--rule", "best"), "no rule of tuning named 'best'"),
         (("LOG", *NAMED, "--policy", "uniform", "--path", "x"), "--path is for open-bandit"),
         (("LOG", "--column=action=item", "--column=reward=p", "--column=propensity=clicked", "--policy", "uniform"),
          "propensity must be in (0, 1]"),
@@ -184,6 +246,12 @@ def test_the_log_of_the_service(cli, store, bundle):
         (("--store", "sqlite:///x.db", "--bundle", "b", "--per-list", "-s", "clipped-ips=1"), "--set is for places"),
         (("LOG", *NAMED, "--policy", "uniform", "--explored"), "--explored is for the service's log"),
         (("open-bandit:greedy", "--policy", "uniform"), "no policy of Open Bandit named 'greedy'"),
+        (("LOG", *NAMED, *ALONE, "-s", "clipped-ips=abc"), "'limit' parameter of clipped-ips must be a number >= 0"),
+        (("LOG", *NAMED, *ALONE, "-s", "clipped-ips=-1"), "'limit' parameter of clipped-ips must be a number >= 0"),
+        (("LOG", *NAMED, *ALONE, "-s", "clipped-ips=true"), "'limit' parameter of clipped-ips must be a number >= 0"),
+        (("LOG", *NAMED, *ALONE, "-s", "dros=2", "--estimators", "ips"), "'dros', which is not among the estimators"),
+        (("LOG", *NAMED, *ALONE, "--resamples", 1), "'resamples' parameter of off-policy evaluation must be >= 100"),
+        (("--store", "sqlite:///x.db", "--bundle", "b", "--estimators", "dr"), "cannot be had with --store"),
     ],
 )  # fmt: skip
 def test_bad_input(cli, log, arguments, words):

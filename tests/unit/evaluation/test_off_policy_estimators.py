@@ -310,16 +310,16 @@ def good(**changes):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"propensity": [0.5, 0.0, 1.0]}, r"propensity must be in \(0, 1\].*Row 1 has 0.0"),
-        ({"propensity": [0.5, 0.2, 1.5]}, "Row 2 has 1.5"),
-        ({"propensity": [np.nan, 0.2, 0.5]}, "Row 0 has nan"),
-        ({"reward": [0, np.nan, 1]}, "reward must be finite. Row 1"),
-        ({"action": [0, 3, 2]}, r"action must be in 0 .. 2. Row 1 has 3"),
-        ({"action": [0, -1, 2]}, "Row 1 has -1"),
+        ({"propensity": [0.5, 0.0, 1.0]}, r"propensity must be in \(0, 1\].*Row 2 has 0.0"),
+        ({"propensity": [0.5, 0.2, 1.5]}, "Row 3 has 1.5"),
+        ({"propensity": [np.nan, 0.2, 0.5]}, "Row 1 has nan"),
+        ({"reward": [0, np.nan, 1]}, "reward must be finite. Row 2"),
+        ({"action": [0, 3, 2]}, r"action must be in 0 .. 2. Row 2 has 3"),
+        ({"action": [0, -1, 2]}, "Row 2 has -1"),
         ({"action": [0, 0.5, 2]}, "action must hold whole numbers"),
-        ({"position": [0, 1, 2]}, r"position must be in 0 .. 1. Row 2 has 2"),
+        ({"position": [0, 1, 2]}, r"position must be in 0 .. 1. Row 3 has 2"),
         ({"reward": [0, 1]}, "3 actions, but reward has 2"),
-        ({"context": [[0.0], [np.inf], [1.0]]}, "context must be finite. Row 1"),
+        ({"context": [[0.0], [np.inf], [1.0]]}, "context must be finite. Row 2"),
         ({"context": [0.0, 1.0, 2.0]}, "rows and columns"),
         ({"action": [], "reward": [], "propensity": [], "position": []}, "no round"),
         ({"reward": ["a", "b", "c"]}, "reward must hold numbers"),
@@ -338,7 +338,7 @@ def test_frames():
     assert (log.context.tolist(), log.position.tolist()) == ([[1.0], [2.0]], [0, 1])
     with pytest.raises(DataError, match=r"no column 'y'.*action, reward"):
         LoggedBandit.from_frame(frame, n_actions=2, features=["y"])
-    with pytest.raises(DataError, match="reward: row 1 is empty"):
+    with pytest.raises(DataError, match="reward: row 2 is empty"):
         LoggedBandit.from_frame(frame.with_columns(reward=pl.Series([1, None])), n_actions=2)
     with pytest.raises(DataError, match="reward must hold numbers"):
         LoggedBandit.from_frame(frame.with_columns(reward=pl.lit("a")), n_actions=2)
@@ -347,10 +347,13 @@ def test_frames():
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        (np.array([[0.5, 0.4, 0.0]]), "probability distribution.*Row 0 adds up to 0.9"),
-        (np.array([[1.2, -0.2, 0.0]]), "Row 0 holds -0.2"),
+        (
+            np.array([[0.5, 0.4, 0.0]]),
+            "probability distribution.*row 1 of the log, at position 0, it adds up to 0.9",
+        ),
+        (np.array([[1.2, -0.2, 0.0]]), "row 1 of the log, at position 0, it holds -0.2"),
         (np.array([[np.nan, 0.5, 0.5]]), "adds up to nan"),
-        (np.array([0.5, 1.5, 0.1]), r"in \[0, 1\]. Row 1 has 1.5"),
+        (np.array([0.5, 1.5, 0.1]), r"in \[0, 1\]. Row 2 has 1.5"),
     ],
 )
 def test_a_wrong_target_is_refused(target, said):
@@ -375,6 +378,15 @@ def test_wrong_shapes_and_names_are_refused():
         evaluate_policy(log, even, parameters={"ips": 3})
     with pytest.raises(ParameterError, match="limit"):
         evaluate_policy(log, even, parameters={"clipped-ips": -1}, most_outside=1)
+    for wrong in ("abc", True, [], ["a"], [1, -1], np.nan, {1: 2}, [[1], [1, 2]]):
+        with pytest.raises(ParameterError, match="'limit' parameter of clipped-ips must be a number >= 0"):
+            evaluate_policy(log, even, parameters={"clipped-ips": wrong}, most_outside=1)
+    with pytest.raises(ParameterError, match="'dros', which is not among the estimators: ips"):
+        evaluate_policy(log, even, parameters={"dros": 2}, estimators=["ips"])
+    with pytest.raises(ParameterError, match="Known: clipped-ips, dros, switch-dr"):
+        evaluate_policy(log, even, parameters={"dorz": 2}, estimators=["ips"])
+    with pytest.raises(ParameterError, match=r"'resamples' parameter .* must be >= 100"):
+        evaluate_policy(log, even, resamples=99)
     with pytest.raises(ParameterError, match="level"):
         evaluate_policy(log, even, level=1.0)
     with pytest.raises(ParameterError, match="method of intervals"):
@@ -425,6 +437,9 @@ def test_warnings():
     notes = evaluate_policy(rare, np.array([[0.5, 0.5]])).notes
     assert any("effective rounds of 100" in note for note in notes)
     assert any("replay is right only where the log is uniform" in note for note in notes)
+    small = LoggedBandit(action=[0, 1] * 3, reward=[1, 0] * 3, propensity=[0.5] * 6, n_actions=2)
+    (note,) = (n for n in evaluate_policy(small, np.array([[0.5, 0.5]])).notes if n.startswith("Warning"))
+    assert note.startswith("Warning: the log is small, 6 rounds (6.0 effective)")
 
 
 def test_results_are_plain_and_shown():

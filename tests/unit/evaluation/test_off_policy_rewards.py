@@ -143,12 +143,14 @@ def test_bad_input():
     with pytest.raises(DataError, match="rewards of 0 or 1"):
         cross_fitted(make(binary=False), model="logistic")
     lonely = LoggedBandit(
-        action=[0, 1, 0],
-        reward=[1, 0, 1],
-        propensity=[0.5] * 3,
+        action=[0, 1] * 15,
+        reward=[1, 0] * 15,
+        propensity=[0.5] * 30,
         n_actions=2,
-        position=[0, 0, 1],
+        position=[0] * 29 + [1],
         n_positions=2,
     )
     with pytest.raises(DataError, match="Position 1 has 1 rounds"):
         cross_fitted(lonely)
+    with pytest.raises(DataError, match=r"The log has 29 rounds, too few for predicted rewards: .* wants 30"):
+        cross_fitted(lonely.take(np.arange(29)))

@@ -105,11 +105,11 @@ def test_the_order_of_rows_does_not_matter():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"propensity": [0.5, 0.0, 0.5]}, "propensity must be in .*Row 1"),
-        ({"target": [1.0, 1.1, 0.5]}, "target must be in .*Row 1"),
-        ({"reward": [np.nan, 0, 0]}, "reward must be finite. Row 0"),
+        ({"propensity": [0.5, 0.0, 0.5]}, "propensity must be in .*Row 2"),
+        ({"target": [1.0, 1.1, 0.5]}, "target must be in .*Row 2"),
+        ({"reward": [np.nan, 0, 0]}, "reward must be finite. Row 1"),
         ({"position": [0, 0, 0]}, "List 7 has position 0 more than once"),
-        ({"position": [-1, 0, 0]}, "position must be >= 0. Row 0"),
+        ({"position": [-1, 0, 0]}, "position must be >= 0. Row 1"),
         ({"reward": [0.0]}, "3 slots, but reward has 1"),
         ({"logged_marginal": [0.0, 1.0, 1.0]}, "logged_marginal must be in"),
         ({name: [] for name in TWO}, "no slot"),

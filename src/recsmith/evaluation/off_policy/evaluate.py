@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from scipy.special import ndtri
@@ -22,6 +22,7 @@ from recsmith.types import FloatArray
 
 Method: TypeAlias = Literal["bootstrap", "normal"]
 METHODS = ("bootstrap", "normal")
+_LEAST_RESAMPLES = 100
 MOST_OUTSIDE = 0.1  #: of the target's probability that may lie outside the log's support
 
 
@@ -67,7 +68,8 @@ def evaluate_policy(
     DataError
         The log cannot speak for the target: no overlap, or too much of its probability outside.
     ParameterError
-        An unknown name or rule, predicted rewards missing, arrays of another shape, numbers out of range.
+        An unknown name or rule, a parameter of an estimator that was not asked for, predicted rewards missing, arrays
+        of another shape, numbers out of range; ``resamples`` is at least 100.
     """
     _check(intervals, level, resamples, most_outside)
     rounds = Rounds.of(log, target, rewards)
@@ -208,8 +210,8 @@ def _check(intervals: str, level: float, resamples: int, most_outside: float) ->
         raise ParameterError.unknown("method of intervals", str(intervals), METHODS)
     if not 0 < level < 1:
         raise ParameterError.of("off-policy evaluation", "level", "in (0, 1)", level)
-    if resamples < 1:
-        raise ParameterError.of("off-policy evaluation", "resamples", ">= 1", resamples)
+    if resamples < _LEAST_RESAMPLES:
+        raise ParameterError.of("off-policy evaluation", "resamples", f">= {_LEAST_RESAMPLES}", resamples)
     if not 0 <= most_outside <= 1:
         raise ParameterError.of("off-policy evaluation", "most_outside", "in [0, 1]", most_outside)
 
@@ -238,13 +240,27 @@ def _check_outside(overlap: Overlap, most_outside: float) -> None:
 
 
 def _check_given(given: Mapping[str, float | Sequence[float]], chosen: Mapping[str, Estimator]) -> None:
-    with_one = [name for name, one in chosen.items() if one.parameter]
     for name, what in given.items():
-        if name not in with_one:
+        one = known.ESTIMATORS.get(name)
+        if one is None or one.parameter is None:
+            with_one = [n for n, other in known.ESTIMATORS.items() if other.parameter]
             raise ParameterError.unknown("estimator with a parameter", name, with_one)
-        numbers = [what] if isinstance(what, int | float) else list(what)
-        if not numbers or not all(v >= 0 for v in numbers):
-            raise ParameterError.of(name, chosen[name].parameter or "", "a number >= 0, or candidates", what)
+        if name not in chosen:
+            raise ParameterError(
+                f"A parameter is given for {name!r}, which is not among the estimators: {', '.join(chosen)}. "
+                "Ask for it too, or leave its parameter out."
+            )
+        if not _are_candidates(what):
+            raise ParameterError.of(name, one.parameter, "a number >= 0, or candidates", what)
+
+
+def _are_candidates(what: Any) -> bool:
+    """A number >= 0, or several of them."""
+    try:
+        values = np.asarray(what)
+    except ValueError:  # lists of different lengths
+        return False
+    return values.dtype.kind in "iuf" and values.ndim <= 1 and values.size > 0 and bool((values >= 0).all())
 
 
 def _parameter(
@@ -253,9 +269,9 @@ def _parameter(
     if one.parameter is None:
         return None
     what = given.get(name)
-    if isinstance(what, int | float):
-        return float(what)
-    return tuning.tuned(one, rounds, rule=rule, candidates=what)
+    if what is not None and np.ndim(what) == 0:
+        return float(cast(float, what))
+    return tuning.tuned(one, rounds, rule=rule, candidates=cast(Sequence[float] | None, what))
 
 
 def _said(one: Estimator, parameter: float | None) -> dict[str, float] | None:

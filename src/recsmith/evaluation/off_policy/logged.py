@@ -23,7 +23,7 @@ class LoggedBandit:
     ------
     DataError
         Columns of different lengths, no round, a reward or context that is not finite, a propensity outside (0, 1],
-        an action or position out of range. The message names the first wrong row.
+        an action or position out of range. The message names the first wrong row, counted from 1.
     """
 
     action: IntArray  #: (n,) what was shown, ``0 .. n_actions - 1``
@@ -131,34 +131,34 @@ class LoggedBandit:
 
 
 def check_finite(name: str, values: FloatArray) -> None:
-    """Raise ``DataError`` with the first row that holds NaN or an infinity."""
+    """Raise ``DataError`` with the first row, counted from 1, that holds NaN or an infinity."""
     wrong = ~np.isfinite(values)
     if wrong.any():
         row = int(np.argmax(wrong.reshape(len(values), -1).any(axis=1)))
         raise DataError(
-            f"{name} must be finite. Row {row} has {values[row]}. Leave such rows out, or fill them."
+            f"{name} must be finite. Row {row + 1} has {values[row]}. Leave such rows out, or fill them."
         )
 
 
 def check_propensities(values: FloatArray, name: str = "propensity") -> None:
-    """Raise ``DataError`` with the first row that is not a probability above zero."""
+    """Raise ``DataError`` with the first row, counted from 1, that is not a probability above zero."""
     wrong = ~((values > 0) & (values <= 1))
     if wrong.any():
         row = int(np.argmax(wrong))
         raise DataError(
             f"{name} must be in (0, 1]: the probability with which the logging policy chose what it showed. "
-            f"Row {row} has {values[row]} ({int(wrong.sum())} such rows)."
+            f"Row {row + 1} has {values[row]} ({int(wrong.sum())} such rows)."
         )
 
 
 def check_indices(name: str, values: IntArray, size: int) -> None:
-    """Raise ``DataError`` with the first row that is not in ``0 .. size - 1``."""
+    """Raise ``DataError`` with the first row, counted from 1, that is not in ``0 .. size - 1``."""
     if size < 1:
         raise ParameterError.of("LoggedBandit", f"n_{name}s", ">= 1", size)
     wrong = (values < 0) | (values >= size)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise DataError(f"{name} must be in 0 .. {size - 1}. Row {row} has {values[row]}.")
+        raise DataError(f"{name} must be in 0 .. {size - 1}. Row {row + 1} has {values[row]}.")
 
 
 def _floats(name: str, values: Any) -> FloatArray:
@@ -184,7 +184,7 @@ def _column(frame: pl.DataFrame, name: str) -> Any:
     column = frame[name]
     if column.null_count():
         row = int(column.is_null().arg_max() or 0)
-        raise DataError(f"{name}: row {row} is empty. Wanted a value in every row.")
+        raise DataError(f"{name}: row {row + 1} is empty. Wanted a value in every row.")
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         raise DataError(f"{name} must hold numbers. Its type is {column.dtype}.")
     return column.to_numpy()

@@ -11,6 +11,8 @@ from recsmith.errors import ParameterError
 from recsmith.evaluation.significance import Interval
 from recsmith.tables import Table
 
+_FEW = 30  # rounds, or effective rounds, below which intervals are too hopeful
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -113,7 +115,12 @@ def notes_on(overlap: Overlap, per: str = "round") -> list[str]:
             f"Warning: {overlap.unseen:.1%} of the target's probability lies on actions that the log never shows. "
             "If it never could, estimates by weights say nothing of them."
         )
-    if overlap.share < 0.1 or overlap.effective < 30:
+    if overlap.rounds < _FEW:
+        notes.append(
+            f"Warning: the log is small, {overlap.rounds:,} {per}s ({overlap.effective:,.1f} effective). "
+            "Its intervals are too hopeful."
+        )
+    elif overlap.share < 0.1 or overlap.effective < _FEW:
         notes.append(
             f"Warning: the weights leave {overlap.effective:,.0f} effective {per}s of {overlap.rounds:,} "
             f"({overlap.share:.1%}). The intervals are too hopeful where few {per}s carry the estimate."

@@ -15,6 +15,7 @@ from recsmith.types import FloatArray, IntArray
 
 Regression: TypeAlias = Literal["auto", "logistic", "ridge"]
 _KINDS = ("auto", "logistic", "ridge")
+LEAST_ROUNDS = 30  #: of a log, for a regression of its rewards
 _STEPS = 50  # of Newton's method, at most
 _CLOSE = 1e-10  # of the mean square of a step
 
@@ -63,7 +64,7 @@ def cross_fitted(
     ParameterError
         An unknown model, features of another shape, ``folds`` or ``reg`` out of range.
     DataError
-        A position without rounds outside one of the folds.
+        Fewer than 30 rounds, or a position without rounds outside one of the folds.
     """
     features = np.eye(log.n_actions) if item_features is None else np.asarray(item_features, dtype=np.float64)
     _check(log, model, features, reg, folds)
@@ -113,6 +114,11 @@ def _check(log: LoggedBandit, model: Any, features: FloatArray, reg: float, fold
         raise ParameterError.of("cross_fitted", "reg", "> 0", reg)
     if not 2 <= folds <= len(log):
         raise ParameterError.of("cross_fitted", "folds", f"from 2 to {len(log)}", folds)
+    if len(log) < LEAST_ROUNDS:
+        raise DataError(
+            f"The log has {len(log)} rounds, too few for predicted rewards: a regression wants {LEAST_ROUNDS}. Leave "
+            "them out: no rewards=, or --model none on the command line."
+        )
 
 
 def _fitted(model: Any, context: FloatArray, items: FloatArray, reward: FloatArray, reg: float) -> Any:

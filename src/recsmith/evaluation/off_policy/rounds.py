@@ -63,7 +63,8 @@ class Rounds:
         ParameterError
             An array of another shape, or ``rewards`` without the whole distribution of the target.
         DataError
-            Probabilities below 0 or that do not add up to 1, or predictions that are not finite; the row is named.
+            Probabilities below 0 or that do not add up to 1, or predictions that are not finite;
+            the log's row is named, counted from 1.
         """
         given = np.asarray(target(log) if callable(target) else target)
         if given.ndim == 1:
@@ -75,7 +76,7 @@ class Rounds:
         out = np.empty((6, len(log)))
         _fill(log, pi, q, shown, out)
         chosen, mass, least, unseen, predicted, direct = out
-        _check_distribution(mass, least)
+        _check_distribution(mass, least, log.positions)
         if q is not None:
             check_finite("rewards of the actions that the target takes", direct)
             check_finite("rewards of the logged actions", predicted)
@@ -103,7 +104,7 @@ class Rounds:
         wrong = ~((chosen >= 0) & (chosen <= 1))
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise DataError(f"The target's probabilities must be in [0, 1]. Row {row} has {chosen[row]}.")
+            raise DataError(f"The target's probabilities must be in [0, 1]. Row {row + 1} has {chosen[row]}.")
         return cls(
             reward=log.reward,
             chosen=chosen,
@@ -171,9 +172,12 @@ def _pass(start, stop, action, position, pi, q, shown, out):  # type: ignore[no-
         out[3, i], out[4, i], out[5, i] = unseen, of_q[action[i]], direct
 
 
-def _check_distribution(mass: FloatArray, least: FloatArray) -> None:
+def _check_distribution(mass: FloatArray, least: FloatArray, position: IntArray) -> None:
     wrong: Any = ~(np.abs(mass - 1) <= _TOLERANCE) | (least < 0)
     if wrong.any():
         row = int(np.argmax(wrong))
-        found = f"holds {least[row]}" if least[row] < 0 else f"adds up to {mass[row]}"
-        raise DataError(f"The target must be a probability distribution over the actions. Row {row} {found}.")
+        found = f"holds {least[row]:.6g}" if least[row] < 0 else f"adds up to {mass[row]:.6g}"
+        raise DataError(
+            "The target must be a probability distribution over the actions. "
+            f"For row {row + 1} of the log, at position {position[row]}, it {found}."
+        )

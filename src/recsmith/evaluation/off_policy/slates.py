@@ -39,7 +39,7 @@ class LoggedSlates:
     ------
     DataError
         Columns of different lengths, a place that a list has twice, a propensity outside (0, 1], a target probability
-        outside [0, 1], a reward or prediction that is not finite.
+        outside [0, 1], a reward or prediction that is not finite. Rows are counted from 1.
     """
 
     slate: IntArray  #: (m,) number of the list
@@ -81,7 +81,7 @@ class LoggedSlates:
 
     def _check_values(self) -> None:
         if (self.position < 0).any():
-            raise DataError(f"position must be >= 0. Row {int(np.argmax(self.position < 0))} is below.")
+            raise DataError(f"position must be >= 0. Row {int(np.argmax(self.position < 0)) + 1} is below.")
         for name in ("reward", "predicted", "expected"):
             if getattr(self, name) is not None:
                 check_finite(name, getattr(self, name))
@@ -92,7 +92,7 @@ class LoggedSlates:
             column = getattr(self, name)
             if column is not None and not ((column >= 0) & (column <= 1)).all():
                 row = int(np.argmax(~((column >= 0) & (column <= 1))))
-                raise DataError(f"{name} must be in [0, 1]. Row {row} has {column[row]}.")
+                raise DataError(f"{name} must be in [0, 1]. Row {row + 1} has {column[row]}.")
 
     @property
     def starts(self) -> IntArray:
