@@ -201,6 +201,8 @@ def catalogue(
         if source == found[key]:
             continue
         series = frame[source].alias(names.get(source, _RECBOLE_TYPE.sub("", source)))
+        if source not in names and series.name in (key, *names.values()):
+            continue  # another column was chosen for it
         if series.name == "genres":
             series = genre_lists(series, blanks=source.endswith(":token_seq"))
         elif series.name == "year":

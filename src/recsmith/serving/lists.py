@@ -264,6 +264,8 @@ class Lister:
         model = self.deployment.bundle.model_name
         if any(source == model for source in sources):
             words = f"From {events} event{'s' * (events != 1)} of the history, by the model {model!r}."
+        elif events and events < (least := self.deployment.bundle.pipeline.weighting.min_events):
+            words = f"The history has {events} of the {least} events that this bundle asks for; the fallback answers."
         elif events:
             words = f"The model {model!r} has no evidence in this history; the fallback answers."
         else:

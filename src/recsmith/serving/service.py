@@ -73,6 +73,8 @@ class Service:
         self.control = Control(store, settings, bundle, self._mark)
         explored = settings.exploration
         self.explorer = None if explored is None else Explorer(store, explored, self.active.main.bundle)
+        if explored is not None and (strange := sorted(set(explored.reward) - set(settings.signals))):
+            log.warning("exploration is rewarded by events that are no signal here: %s", ", ".join(strange))
         self.on_keys: Callable[[], None] = lambda: None  #: called when keys were made or revoked
 
     @property

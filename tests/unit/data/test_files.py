@@ -263,3 +263,18 @@ def test_large_csv_is_read_whole(tmp_path: Path) -> None:
     big = pl.DataFrame({"user": rng.integers(0, 999, 200_000), "item": rng.integers(0, 99, 200_000)})
     big.write_csv(tmp_path / "big.csv")
     assert read(tmp_path / "big.csv").interactions.equals(big.rename({"user": "user_id", "item": "item_id"}))
+
+
+def test_columns_hold_for_the_tables_too(tmp_path):
+    log, users, items = (tmp_path / f"{name}.csv" for name in ("log", "users", "items"))
+    log.write_text("listener,track\nann,x\nbob,y\n")
+    users.write_text("listener,city\nann,Rome\n")
+    items.write_text("item_id,genre,genres\nx,a,b|c\ny,d,e\n")
+    columns = {"user_id": "listener", "item_id": "track", "genres": "genre"}
+    found = read(log, columns=columns, users=users, items=items)
+    assert found.users.to_dict(as_series=False) == {"user_id": ["ann"], "city": ["Rome"]}
+    assert found.items["genres"].to_list() == [["a"], ["d"]]
+    with pytest.raises(DataError, match="two columns could be genres"):
+        read(log, columns={"user_id": "listener", "item_id": "track"}, users=users, items=items)
+    with pytest.raises(ParameterError, match="no column named 'genres'"):
+        read(log, columns=columns)

@@ -13,7 +13,16 @@ from typing import Any, Literal, TypeAlias
 import narwhals.stable.v2 as nw
 import polars as pl
 
-from recsmith.data.schema import Entity, Log, TimestampUnit, canonical, catalogue, normalized, shown
+from recsmith.data.schema import (
+    FEATURE_ALIASES,
+    Entity,
+    Log,
+    TimestampUnit,
+    canonical,
+    catalogue,
+    normalized,
+    shown,
+)
 from recsmith.errors import DataError, ParameterError
 
 Columns: TypeAlias = Mapping[str, str] | Sequence[str] | None
@@ -70,7 +79,8 @@ def read(
         the order of their names; or a pandas, polars or Arrow frame.
     columns
         Canonical name -> name in the header, where the accepted names do not fit; or, for a text file
-        *without* a header, the names of all its columns in order.
+        *without* a header, the names of all its columns in order. It holds for the tables of users and items too,
+        where they have such a column: ``{"user_id": "listener", "genres": "genre"}``.
     timestamp_unit
         ``"s"``, ``"ms"``, ``"us"`` or ``"ns"`` for numeric timestamps; seconds if not given.
     name
@@ -90,12 +100,14 @@ def read(
     if isinstance(columns, str):
         raise ParameterError.of("read", "columns", "a mapping or a list of names", columns)
     parts = _tables(source, columns)
-    chosen = columns if isinstance(columns, Mapping) else None
+    chosen: Mapping[str, str] = columns if isinstance(columns, Mapping) else {}
+    tables = users is not None or items is not None
+    of_log = {key: name for key, name in chosen.items() if not (tables and key in FEATURE_ALIASES)}
     frames = [
         canonical(
             part.frame,
             origin=part.origin,
-            columns=chosen,
+            columns=of_log,
             timestamp_unit=timestamp_unit,
             typed=part.typed,
             first_row=part.first_row,
@@ -106,8 +118,8 @@ def read(
     origin = parts[0].origin if len(parts) == 1 else str(source)
     return Log(
         interactions=frame,
-        users=_features(users, "user", frame["user_id"].dtype),
-        items=_features(items, "item", frame["item_id"].dtype),
+        users=_features(users, "user", frame["user_id"].dtype, chosen),
+        items=_features(items, "item", frame["item_id"].dtype, chosen),
         name=name or (_stem(Path(source)) if isinstance(source, str | PathLike) else "log"),
         rating_scale=_scale(frame, rating_scale),
         origin=origin,
@@ -333,8 +345,13 @@ def _series(column: Any, name: str) -> pl.Series:
     return pl.Series(name, [v if v == v else None for v in values])
 
 
-def _features(source: Any, entity: Entity, ids: pl.DataType) -> pl.DataFrame | None:
-    """A table of users or items, its ids of the type that the log has where text allows it."""
+def _features(
+    source: Any, entity: Entity, ids: pl.DataType, columns: Mapping[str, str]
+) -> pl.DataFrame | None:
+    """A table of users or items, its ids of the type that the log has where text allows it.
+
+    Of ``columns`` counts what the table has: its ids may have another name than those of the log.
+    """
     if source is None:
         return None
     parts = _tables(source, None)
@@ -343,7 +360,9 @@ def _features(source: Any, entity: Entity, ids: pl.DataType) -> pl.DataFrame | N
     part = parts[0]
     frame = part.frame if part.typed else _inferred(part.frame)
     typed = part.typed or ids == pl.String
-    return catalogue(frame, entity=entity, origin=part.origin, typed=typed)
+    own = {f"{entity}_id", *FEATURE_ALIASES}
+    chosen = {key: name for key, name in columns.items() if key in own and name in frame.columns}
+    return catalogue(frame, entity=entity, origin=part.origin, columns=chosen, typed=typed)
 
 
 def _inferred(frame: pl.DataFrame) -> pl.DataFrame:
