@@ -278,6 +278,7 @@ def test_a_control_near_0_has_a_difference_with_an_interval(method):
     shown = console.file.getvalue()
     assert f"{row.interval.low:+.4g} to {row.interval.high:+.4g}" in shown
     assert f"{row.lift:+.2%}" not in shown
+    assert "A lift without % is the difference" in shown
 
 
 @pytest.mark.parametrize(

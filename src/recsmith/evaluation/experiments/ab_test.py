@@ -286,7 +286,7 @@ def _cautions(metric: Metric, arms: tuple[Arm, Arm], test: _Test) -> Iterator[st
     if not arms[0].value > 0:
         yield "the control is not above 0: there is a difference and no lift"
     elif math.isnan(test.lift_interval.low):
-        yield "the control cannot be told from 0, so the lift has no interval: the difference and its own are shown"
+        yield "the control cannot be told from 0: the difference has an interval, and the lift has none"
     if metric.kind == "proportion" and min(arm.n * min(arm.value, 1 - arm.value) for arm in arms) < _FEW:
         yield f"fewer than {_FEW} users of the rarer outcome in a group: p is rough, look at P(better)"
 

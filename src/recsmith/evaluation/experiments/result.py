@@ -123,12 +123,19 @@ class ABResult:
             if row.variance_reduction is not None and row.segment == EVERYBODY
         ]
         notes = [f"{row.metric}, {row.variant}, {row.segment}: {row.note}." for row in self.rows if row.note]
+        if not all(np.isnan(row.difference) or _relative(row) for row in self.rows):
+            notes.append("A lift without % is the difference, and so is its interval.")
         return "\n".join([f"Users: {users}. {self.sample_ratio.verdict}", *self.notes, *adjusted, *notes])
+
+
+def _relative(row: Effect) -> bool:
+    """Whether the table shows the lift: it has an interval, or nothing has."""
+    return not np.isnan(row.lift) and (np.isnan(row.interval.low) or not np.isnan(row.lift_interval.low))
 
 
 def _change(row: Effect) -> tuple[str, str]:
     """The lift and its interval; those of the difference where only the difference has an interval."""
-    relative = not np.isnan(row.lift) and (np.isnan(row.interval.low) or not np.isnan(row.lift_interval.low))
+    relative = _relative(row)
     form = "+.2%" if relative else "+.4g"
     value, (low, high) = (row.lift, row.lift_interval) if relative else (row.difference, row.interval)
     bounds = "" if np.isnan(low) else f"{low:{form}} to {high:{form}}"
