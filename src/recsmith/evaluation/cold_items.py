@@ -18,6 +18,7 @@ from recsmith.data.splitters import unknown_items
 from recsmith.errors import DataError, ParameterError
 from recsmith.evaluation.answers import rank
 from recsmith.evaluation.fairness import plain_row
+from recsmith.evaluation.groups import counted
 from recsmith.evaluation.significance import Interval, intervals
 from recsmith.evaluation.watch import Watch, unwatched
 from recsmith.protocols import Evidence, Extensible, Monitor, Recommender
@@ -82,7 +83,9 @@ class NewItems:
             for row in self.rows
         ]
         caption = f"By chance a list would hold {self.of_catalogue:.1%} of them."
-        title = f"New items: {self.items:,} without an event in train, {self.users:,} users who took one"
+        title = (
+            f"New items: {self.items:,} without an event in train, {counted(self.users, 'user')} who took one"
+        )
         return Table(title, columns, rows, numbers=columns[2:], whole=columns[:1], caption=caption)
 
 

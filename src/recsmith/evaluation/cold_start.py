@@ -22,6 +22,7 @@ from recsmith.data.splitters import unknown_users
 from recsmith.errors import DataError, ParameterError
 from recsmith.evaluation.answers import answerable
 from recsmith.evaluation.fairness import plain_row
+from recsmith.evaluation.groups import counted
 from recsmith.evaluation.metrics import fairness, ranking
 from recsmith.evaluation.significance import Interval, Sample, percentiles, replicates
 from recsmith.evaluation.watch import Watch, unwatched
@@ -114,7 +115,7 @@ class ColdStart:
             for model, curve in curves.items()
         ]
         users = max((row.users for curve in curves.values() for row in curve), default=0)
-        title = f"Cold start: {metric} of {users:,} unknown users, {stratum}"
+        title = f"Cold start: {metric} of {counted(users, 'unknown user')}, {stratum}"
         return Table(
             title,
             columns,
@@ -249,13 +250,15 @@ class _Questions:
         whole = np.flatnonzero(split.queries.lengths[truth.rows] == given[-1])
         if not len(whole):
             raise DataError(
-                f"The split {split.name!r} has nobody to judge: no hidden user has more than {given[-1]} events, "
-                "the first ones all of items that train knows. Ask for fewer events, or for a larger share."
+                f"The split {split.name!r} has nobody to judge: no hidden user has more than "
+                f"{counted(given[-1], 'event')}, the first ones all of items that train knows. "
+                "Ask for fewer events, or for a larger share."
             )
         notes = list(truth.notes)
         if lost := len(truth.rows) - len(whole):
             notes.append(
-                f"{lost:,} users are not judged: first events of theirs are of items unknown to train."
+                f"{counted(lost, 'user')} {'is' if lost == 1 else 'are'} not judged: first events of theirs are of "
+                "items unknown to train."
             )
         rows = truth.rows[whole]
         offsets, positions = ragged_take(truth.offsets, whole)

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from recsmith.errors import ParameterError
-from recsmith.evaluation.groups import UNKNOWN, Labels, permutation_p, user_labels
+from recsmith.evaluation.groups import UNKNOWN, Labels, counted, permutation_p, user_labels
 from recsmith.evaluation.report import Report, smaller_is_better, written
 from recsmith.evaluation.significance import Interval, Sample, holm, percentiles, replicates
 from recsmith.tables import Table
@@ -110,7 +110,7 @@ class UserFairness:
             for row in self.rows
             if row.metric in shown
         ]
-        title = f"{self.model} on {self.split}, by {self.by}: {self.users:,} users"
+        title = f"{self.model} on {self.split}, by {self.by}: {counted(self.users, 'user')}"
         gaps = [
             f"{gap.metric}: the largest gap is {gap.difference:.4f} ({written(gap.interval)}), {gap.low} / {gap.high} "
             f"= {gap.ratio:.2f}; any difference at all: p = {gap.p:.4f}."
@@ -367,7 +367,7 @@ def _divided(above: Any, below: Any) -> Any:
 
 def _warnings(rows: Sequence[GroupRow], labels: Labels, min_users: int, matters: float) -> tuple[str, ...]:
     said = [
-        f"{labels.name} {group}: {size} users, fewer than {min_users}: too small to say."
+        f"{labels.name} {group}: {counted(size, 'user')}, fewer than {min_users}: too small to say."
         for group, size in zip(labels.groups, labels.sizes.tolist(), strict=True)
         if size < min_users
     ]
@@ -382,7 +382,7 @@ def _warnings(rows: Sequence[GroupRow], labels: Labels, min_users: int, matters:
             )
     if labels.unknown:
         said.append(
-            f"{labels.name} is missing for {labels.unknown:,} of {len(labels.codes):,} users: a group of their own, "
-            "compared with nobody."
+            f"{labels.name} is missing for {labels.unknown:,} of {counted(len(labels.codes), 'user')}: a group of "
+            "their own, compared with nobody."
         )
     return tuple(said)

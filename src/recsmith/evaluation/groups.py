@@ -71,7 +71,7 @@ def user_labels(
     ParameterError
         No such column, edges that do not rise, more than 50 groups, or fewer than two.
     DataError
-        No column ``user_id``, or one of another type than the ids.
+        No column ``user_id``, one of another type than the ids, or none of the ids in it.
     """
     if "user_id" not in table.columns:
         raise DataError(f"The table of users has no column user_id. It has: {', '.join(table.columns)}.")
@@ -83,12 +83,46 @@ def user_labels(
         kinds = f"{table['user_id'].dtype} in the table of users and {user_ids.dtype} in the report"
         raise DataError(f"user_id is {kinds}. Cast one of them.") from None
     rows = rows.drop_nulls("user_id").unique("user_id", keep="first", maintain_order=True)
+    check_ids(rows["user_id"], user_ids, "user", "among the judged users")
     found = pl.DataFrame({"user_id": user_ids}).join(rows, on="user_id", how="left", maintain_order="left")
     return labels_of(found[by], edges=edges)
 
 
-def labels_of(column: pl.Series, *, edges: Sequence[float] | None = None) -> Labels:
-    """Groups of a column's values; see ``user_labels``, which raises the same errors."""
+def check_ids(known: pl.Series, wanted: pl.Series, kind: str, where: str = "in the log") -> None:
+    """See that a table of users or items is of these users or items at all.
+
+    Parameters
+    ----------
+    known
+        The ids that the table has rows for.
+    wanted
+        Those of the log.
+    kind
+        ``"user"`` or ``"item"``.
+    where
+        Where ``wanted`` come from, for the message.
+
+    Raises
+    ------
+    DataError
+        None of ``wanted`` is in the table.
+    """
+    if known.cast(wanted.dtype, strict=False).is_in(wanted.unique().implode()).any() or wanted.is_empty():
+        return
+    found = f"ids such as {known[0]!r}" if len(known) else "no ids"
+    raise DataError(
+        f"The table of {kind}s does not belong to this log: none of the ids in its column {kind}_id is {where}. "
+        f"The table has {found}, the log has ids such as {wanted[0]!r}."
+    )
+
+
+def counted(n: int, noun: str) -> str:
+    """``1 user``, ``1,234 users``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def labels_of(column: pl.Series, *, edges: Sequence[float] | None = None, kind: str = "user") -> Labels:
+    """Groups of a column's values; see ``user_labels``, which raises the same errors about users (``kind``)."""
     if column.dtype.is_nested():
         raise ParameterError.of(
             "groups", "by", "a column of single values, not of lists", f"{column.name}: {column.dtype}"
@@ -96,17 +130,17 @@ def labels_of(column: pl.Series, *, edges: Sequence[float] | None = None) -> Lab
     if column.dtype.is_numeric():
         column = column.fill_nan(None) if column.dtype.is_float() else column
         if edges is not None or column.drop_nulls().n_unique() > _FEW_NUMBERS:
-            return _at_least_two(_banded(column, edges))
+            return _at_least_two(_banded(column, edges), kind)
     kept = column.drop_nulls().unique().sort()
     if len(kept) > MOST_GROUPS:
         raise ParameterError(
-            f"{column.name!r} has {len(kept)} different values among these users: too many groups to compare, "
+            f"{column.name!r} has {len(kept)} different values among these {kind}s: too many groups to compare, "
             f"{MOST_GROUPS} are the most. Choose a coarser attribute."
         )
     index = pl.DataFrame({"value": kept}).with_row_index("code")
     joined = pl.DataFrame({"value": column}).join(index, on="value", how="left", maintain_order="left")
     codes = joined["code"].cast(pl.Int64).fill_null(-1).to_numpy()
-    return _at_least_two(Labels(column.name, tuple(map(str, kept.to_list())), codes))
+    return _at_least_two(Labels(column.name, tuple(map(str, kept.to_list())), codes), kind)
 
 
 def permutation_p(
@@ -167,12 +201,12 @@ def permutation_p(
     return np.where(np.isnan(observed), np.nan, p), np.where(np.isnan(observed).any(axis=0), np.nan, overall)
 
 
-def _at_least_two(labels: Labels) -> Labels:
+def _at_least_two(labels: Labels, kind: str) -> Labels:
     if len(labels.groups) < 2:
         found = ", ".join(labels.groups) or "none"
         raise ParameterError(
-            f"A comparison of groups by {labels.name!r} needs at least two among the judged users. Got {found}; "
-            f"the attribute is missing for {labels.unknown:,} of {len(labels.codes):,} users."
+            f"A comparison of groups by {labels.name!r} needs at least two among the {kind}s. Got {found}; "
+            f"the attribute is missing for {labels.unknown:,} of {counted(len(labels.codes), kind)}."
         )
     return labels
 

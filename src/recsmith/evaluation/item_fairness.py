@@ -19,7 +19,7 @@ from recsmith.data.split import Split
 from recsmith.errors import ParameterError
 from recsmith.evaluation.answers import Answerable, Ranked, answerable
 from recsmith.evaluation.fairness import plain_row
-from recsmith.evaluation.groups import MOST_GROUPS, labels_of
+from recsmith.evaluation.groups import MOST_GROUPS, counted, labels_of
 from recsmith.evaluation.metrics import beyond_accuracy as beyond
 from recsmith.evaluation.metrics import fairness
 from recsmith.evaluation.report import written
@@ -64,7 +64,8 @@ class ItemFairness:
     users: int
     rows: tuple[ItemGroupRow, ...]
     figures: Mapping[str, float]  #: parity_difference, opportunity_difference, rsp, reo: 0 is even
-    intervals: Mapping[str, Interval]
+    intervals: Mapping[str, Interval]  #: of the two differences, between the groups of ``between``
+    between: Mapping[str, tuple[str, str]]  #: difference -> groups with the largest and the smallest figure
     unknown: float  #: share of the places whose items have no group
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,8 +73,11 @@ class ItemFairness:
         return {
             **plain_row(self),
             "rows": [plain_row(row) for row in self.rows],
-            "figures": dict(self.figures),
-            "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
+            "figures": {name: None if np.isnan(value) else value for name, value in self.figures.items()},
+            "intervals": {
+                name: [None if np.isnan(b) else b for b in bounds] for name, bounds in self.intervals.items()
+            },
+            "between": {name: list(groups) for name, groups in self.between.items()},
         }
 
     def __rich__(self) -> Table:
@@ -102,13 +106,24 @@ class ItemFairness:
             )
             for row in self.rows
         ]
-        figures = ", ".join(
-            f"{name.replace('_', ' ')} {value:.4f} ({written(self.intervals[name])})"
-            for name, value in self.figures.items()
-        )
         lost = f"\n{self.unknown:.1%} of the places hold items without a group." if self.unknown else ""
-        title = f"{self.model} on {self.split}, items by {self.by}: {self.k} places, {self.users:,} users"
-        return Table(title, columns, rows, numbers=columns[1:], whole=columns[:1], caption=figures + lost)
+        title = f"{self.model} on {self.split}, items by {self.by}: {self.k} places, {counted(self.users, 'user')}"
+        return Table(
+            title, columns, rows, numbers=columns[1:], whole=columns[:1], caption=self._caption() + lost
+        )
+
+    def _caption(self) -> str:
+        """The figures over all groups: differences with their groups and intervals, spreads without."""
+        said = []
+        for name, value in self.figures.items():
+            text = f"{name.replace('_', ' ')} {value:.4f}"
+            if name in self.between:
+                text += f" ({written(self.intervals[name])}), {self.between[name][0]} over {self.between[name][1]}"
+            said.append(text)
+        return (
+            f"{'; '.join(said)}.\nThe two groups of a difference were chosen for their figures. rsp and reo have no "
+            "interval: they cannot be below 0, so what is drawn again lies above them."
+        )
 
 
 def item_fairness(
@@ -137,11 +152,13 @@ def item_fairness(
     k
         Places that count.
     model
-        How the result calls the model.
+        How the result calls the model, such as ``report.model``: the lists do not know whose they are.
     filter_seen
         As the lists were made.
     level, resamples, seed
-        Of the bootstrap over users.
+        Of the bootstrap over users. A difference has the interval of the signed difference between the two groups
+        that have the largest and the smallest figure in the data; the spreads ``rsp`` and ``reo`` have none, as a
+        bootstrap of a figure that cannot be below 0 lies above it.
 
     Raises
     ------
@@ -165,8 +182,8 @@ def item_fairness(
     ]
     drawn = replicates(samples, resamples=resamples, seed=seed).reshape(resamples, 4, len(names))
     value = np.array([sample.estimate() for sample in samples]).reshape(4, len(names))
-    figures = _disparities(value[3:], value[2:3])
-    spread = _disparities(drawn[:, 3], drawn[:, 2])
+    ends = _ends(value[3], value[2])
+    paired = {"parity_difference": drawn[:, 3], "opportunity_difference": drawn[:, 2]}
     return ItemFairness(
         model=model,
         split=split.name,
@@ -174,8 +191,11 @@ def item_fairness(
         k=k,
         users=len(places),
         rows=tuple(_rows(names, member, places, split.train.item_counts(), value, drawn, level)),
-        figures={name: float(column[0]) for name, column in figures.items()},
-        intervals={name: percentiles(column, level) for name, column in spread.items()},
+        figures=_disparities(value[3], value[2]),
+        intervals={
+            n: percentiles(paired[n][:, high] - paired[n][:, low], level) for n, (high, low) in ends.items()
+        },
+        between={name: (names[high], names[low]) for name, (high, low) in ends.items()},
         unknown=max(0.0, 1.0 - float(value[0].sum())),
     )
 
@@ -197,12 +217,14 @@ def item_groups(train: Dataset, by: str) -> tuple[tuple[str, ...], fairness.Memb
         )
     column = train.item_features[by]
     if not isinstance(column.dtype, pl.List):
-        labels = labels_of(column)
+        labels = labels_of(column, kind="item")
         return labels.groups, fairness.membership(labels.codes, len(labels.groups))
     names = column.explode().drop_nulls().unique().sort()
     if not 2 <= len(names) <= MOST_GROUPS:
-        raise ParameterError.of(
-            "item groups", "by", f"a column of 2 to {MOST_GROUPS} values", f"{len(names)}"
+        missing = int((column.list.len().fill_null(0) == 0).sum())
+        raise ParameterError(
+            f"A comparison of groups of items by {by!r} needs 2 to {MOST_GROUPS} values. That column of the table of "
+            f"items has {len(names)}; it is empty for {missing:,} of {counted(len(column), 'item')}."
         )
     vectors = beyond.category_vectors(column)
     shares = np.asarray(vectors.todense(), dtype=np.float64)
@@ -293,25 +315,30 @@ def _below(amount: FloatArray, g: int) -> FloatArray:
     return amount if amount.ndim == 1 else amount[:, g]
 
 
-def _disparities(chance: FloatArray, recall: FloatArray) -> dict[str, FloatArray]:
-    """(draws,) figures of (draws, groups) probabilities; a group without one is left out.
+def _ends(chance: FloatArray, recall: FloatArray) -> dict[str, tuple[int, int]]:
+    """The groups with the largest and the smallest figure, of those differences that have two."""
+    found = {}
+    for name, p in (("parity_difference", chance), ("opportunity_difference", recall)):
+        if np.isfinite(p).sum() > 1:
+            found[name] = int(np.nanargmax(p)), len(p) - 1 - int(np.nanargmin(p[::-1]))
+    return found
+
+
+def _disparities(chance: FloatArray, recall: FloatArray) -> dict[str, float]:
+    """Figures of (groups,) probabilities; a group without one is left out.
 
     ``rsp`` and ``reo`` are standard deviation over mean: Z. Zhu, J. Wang, J. Caverlee, "Measuring and Mitigating Item
     Under-Recommendation Bias in Personalized Ranking Systems", SIGIR 2020.
     """
-    figures: dict[str, FloatArray] = {}
+    figures = {}
     for gap, spread, p in (
         ("parity_difference", "rsp", chance),
         ("opportunity_difference", "reo", recall),
     ):
-        known, filled = ~np.isnan(p), np.nan_to_num(p)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = filled.sum(axis=1) / known.sum(axis=1)
-            square = np.where(known, (filled - mean[:, None]) ** 2, 0.0).sum(axis=1) / known.sum(axis=1)
-            figures |= {
-                gap: np.fmax.reduce(p, axis=1) - np.fmin.reduce(p, axis=1),
-                spread: np.sqrt(square) / mean,
-            }
+        known = p[~np.isnan(p)]
+        nan = float("nan")
+        figures[gap] = float(known.max() - known.min()) if len(known) else nan
+        figures[spread] = _over(known.std(), known.mean()) if len(known) else nan
     return figures
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from recsmith.data.split import Split, percent, repeats
 from recsmith.evaluation.fairness import MIN_USERS
+from recsmith.evaluation.groups import counted
 from recsmith.evaluation.metrics import fairness, ranking
 from recsmith.evaluation.report import Report
 
@@ -42,8 +43,8 @@ def _offline(split: Split) -> list[str]:
     counts = split.train.item_counts()
     head = fairness.popularity_groups(counts) == 0
     said = [
-        f"These are answers to {len(split.queries):,} questions of a log. What people do with other lists than those "
-        "that they were shown is not in it; an A/B test says that.",
+        f"These are answers to {counted(len(split.queries), 'question')} of a log. What people do with other lists "
+        "than those that they were shown is not in it; an A/B test says that.",
         f"The log does not say what was shown. {percent(int(head.sum()), len(counts))} of the items hold 80 % of the "
         "train events, and an item that nobody was shown counts as wrong: models that follow what was shown before "
         "look better than they are.",
@@ -65,14 +66,17 @@ def _who(report: Report, split: Split) -> list[str]:
     for group, mask in (("known to train", known), ("unknown to train", ~known)):
         count = int(mask.sum())
         if count == 0:
-            said.append(f"None of the {n:,} judged users is {group}: nothing is said of such users.")
+            said.append(f"None of the {counted(n, 'judged user')} is {group}: nothing is said of such users.")
         elif count < MIN_USERS:
             said.append(
-                f"Only {count} of the {n:,} judged users are {group}: too few to say how these are served."
+                f"Only {count} of the {counted(n, 'judged user')} {'is' if count == 1 else 'are'} {group}: too few to "
+                "say how these are served."
             )
     if silent := len(split.queries) - n:
         said.append(
-            f"{silent:,} of {len(split.queries):,} users have nothing left to be found and are not judged."
+            f"{silent:,} of {counted(len(split.queries), 'user')} "
+            f"{'has nothing left to be found and is' if silent == 1 else 'have nothing left to be found and are'} "
+            "not judged."
         )
     single = int((np.diff(split.truth.offsets) <= _FEW_EVENTS).sum())
     if single:
@@ -113,7 +117,7 @@ def _when(split: Split) -> list[str]:
         ]
     said = []
     first, last = int(times.min()), int(times.max())
-    window = f"from {_date(first)} to {_date(last)} ({max(1, round((last - first) / _DAY)):,} days)"
+    window = f"from {_date(first)} to {_date(last)} ({counted(max(1, round((last - first) / _DAY)), 'day')})"
     if (at == at[0]).all():
         said.append(f"One window of time was judged, {window}. Other seasons are other figures.")
     else:
@@ -143,8 +147,8 @@ def _how_sure(report: Report, split: Split) -> list[str]:
         half, value = (high - low) / 2, abs(report.means[metric])
         if value > 0 and half > _WIDE * value:
             said.append(
-                f"{metric} is known to +- {percent(half, value)} of itself from {len(report):,} users: two reports "
-                "that differ by less may be equal. Only a paired comparison on the same users says more."
+                f"{metric} is known to +- {percent(half, value)} of itself from {counted(len(report), 'user')}: two "
+                "reports that differ by less may be equal. Only a paired comparison on the same users says more."
             )
     return said
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from recsmith.data.split import Split
 from recsmith.evaluation.answers import Ranked
+from recsmith.evaluation.groups import counted
 from recsmith.evaluation.item_fairness import check_cut, item_groups
 from recsmith.evaluation.metrics import beyond_accuracy as beyond
 from recsmith.evaluation.metrics import fairness
@@ -48,7 +49,7 @@ class PopularityBias:
             (f"{name}@{self.k}", value, written(self.intervals[name]) if name in self.intervals else "")
             for name, value in self.figures.items()
         ]
-        title = f"{self.model} on {self.split}: popularity and calibration, {self.users:,} users"
+        title = f"{self.model} on {self.split}: popularity and calibration, {counted(self.users, 'user')}"
         return Table(title, columns, rows, numbers=columns[1:], whole=columns[:1])
 
 

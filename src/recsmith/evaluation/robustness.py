@@ -58,6 +58,7 @@ class Stability:
     seeds: tuple[int, ...]
     test: str  #: which paired test p-values are of
     rows: tuple[StabilityRow, ...]
+    left_out: tuple[str, ...] = ()  #: models that were judged once and not fitted again
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: NaN is None."""
@@ -81,7 +82,17 @@ class Stability:
         ]
         title = f"{self.metric} over {len(self.splits)} splits and {len(self.seeds)} seeds"
         caption = f"Against {self.reference}: paired, {self.test}."
+        if self.left_out:
+            caption += f"\n{only_best(len(self.rows), self.left_out)}"
         return Table(title, columns, rows, numbers=columns[1:-1], whole=columns[:1], caption=caption)
+
+
+def only_best(kept: int, left_out: Sequence[str]) -> str:
+    """That the models behind the best were not fitted again, in words."""
+    return (
+        f"Only the best {kept} of {kept + len(left_out)} models, by one fit on one split, were fitted again. Left out: "
+        f"{', '.join(left_out)}."
+    )
 
 
 def stability(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
+from recsmith.data.splitters import user_time
 from recsmith.errors import DataError, ParameterError
 from recsmith.evaluation.answers import rank
 from recsmith.evaluation.fairness import user_fairness
@@ -353,7 +354,10 @@ def test_head_and_tail_of_lists_by_hand(tiny, ranked):
     assert found.figures["opportunity_difference"] == 0 and found.figures["reo"] == 0
     assert found.figures["rsp"] == pytest.approx(np.std([1, 2 / 3]) / np.mean([1, 2 / 3]))
     assert found.unknown == 0
+    assert found.between["parity_difference"] == ("popular", "tail")
+    assert set(found.intervals) == {"parity_difference", "opportunity_difference"}
     assert json.loads(json.dumps(found.as_dict()))["rows"][1]["group"] == "tail"
+    assert "popular over tail" in found.__rich__().caption
     assert len(found.__rich__().rows) == 2
 
 
@@ -379,9 +383,36 @@ def test_bad_input_of_item_fairness(tiny, ranked):
             item_fairness(ranked, tiny, k=k)
     one = pl.DataFrame({"item_id": list("abcde"), "maker": ["p"] * 5, "genres": [["x"]] * 5})
     split = replace(tiny, train=replace(tiny.train, item_features=one))
-    for by in ("maker", "genres"):
-        with pytest.raises(ParameterError):
-            item_fairness(ranked, split, by, k=3)
+    with pytest.raises(ParameterError, match="Got p; the attribute is missing for 0 of 5 items"):
+        item_fairness(ranked, split, "maker", k=3)
+    with pytest.raises(ParameterError, match="has 1; it is empty for 0 of 5 items"):
+        item_fairness(ranked, split, "genres", k=3)
+
+
+def test_equal_groups_of_items_have_a_gap_whose_interval_holds_it(ml_like):
+    """Of items in two groups at random some gaps are nothing: then the interval holds 0, and always the gap."""
+    split = user_time(ml_like)
+    ranked = rank(Pipeline(model=Popular()).fit(split.train), split, ["recall@10"])
+    ids, held = split.train.items.ids, 0
+    for seed in range(10):
+        maker = np.random.default_rng(seed).choice(["p", "q"], len(ids)).tolist()
+        features = pl.DataFrame({"item_id": ids, "maker": maker})
+        own = replace(split, train=replace(split.train, item_features=features))
+        found = item_fairness(ranked, own, "maker", resamples=200)
+        for name, (low, high) in found.intervals.items():
+            assert low <= found.figures[name] <= high
+            recall = {row.group: (row.recall, row.chance) for row in found.rows}
+            top, bottom = found.between[name]
+            at = name == "parity_difference"
+            assert recall[top][at] - recall[bottom][at] == pytest.approx(found.figures[name])
+            held += low <= 0
+    assert 0 < held < 20
+
+
+def test_a_table_of_other_users_is_told():
+    table = pl.DataFrame({"user_id": ["a", "b"], "group": ["x", "y"]})
+    with pytest.raises(DataError, match=r"table has ids such as 'a', the log has ids such as 'u1'"):
+        user_labels(pl.Series(["u1", "u2"]), table, "group")
 
 
 def test_popularity_bias_by_hand(tiny, ranked):

@@ -171,10 +171,9 @@ def test_what_a_split_does_not_say(tiny):
     assert "answers to 4 questions" in text and "A/B test" in text
     assert "60.0 % of the items hold 80 %" in text
     assert (
-        "Only 1 of the 3 judged users are unknown" in text
-        and "Only 2 of the 3 judged users are known" in text
+        "Only 1 of the 3 judged users is unknown" in text and "Only 2 of the 3 judged users are known" in text
     )
-    assert "1 of 4 users have nothing left to be found" in text
+    assert "1 of 4 users has nothing left to be found" in text
     assert "12.5 % of the events to be found are of items that train does not hold" in text
     assert "25.0 % of the events to be found repeat" in text
     assert "The log has no times" in text
