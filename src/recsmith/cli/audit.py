@@ -18,6 +18,7 @@ from recsmith.errors import ParameterError
 from recsmith.tables import Table
 
 if TYPE_CHECKING:
+    from recsmith.data.dataset import Dataset
     from recsmith.estimate import Estimate
     from recsmith.experiment.audit import Audit
     from recsmith.types import Shape
@@ -83,14 +84,15 @@ def audit(
         raise ParameterError(
             f"audit wants one train and one test part, and {split} gives {question.folds()}."
         )
+    chosen, chosen_items = (None if names is None else listed(names) for names in (by, item_by))
     if dry_run:
-        _estimate(output, entrants, question.shape(), 3 if by is None else len(listed(by)))
+        _estimate(output, entrants, *_sizes(output, source, chosen, chosen_items))
         return
     if out is not None:
         if out.exists() and not out.is_dir():
             raise ParameterError.of("audit", "out", "a folder", str(out))
         check_folder(out / FILE)
-    found = _audited(output, entrants, source, split, by, item_by, points, seed)
+    found = _audited(output, entrants, source, split, chosen, chosen_items, points, seed)
     payload = found.as_dict()
     if out is not None:
         write_text(json_text(payload), out / FILE)
@@ -138,15 +140,15 @@ def _audited(
     entrants: Sequence[Candidate],
     source: Source,
     split: str,
-    by: str | None,
-    item_by: str | None,
+    by: list[str] | None,
+    item_by: list[str] | None,
     given: tuple[int, ...],
     seed: int,
 ) -> Audit:
     from recsmith.data.split_by_name import parse
     from recsmith.experiment.audit import audit as audited
 
-    data = source.load()
+    data = _checked(source, by, item_by)
     part = parse(split).split(data)[0]
 
     @contextmanager
@@ -158,18 +160,32 @@ def _audited(
         {one.label: one.make for one in entrants},
         data,
         split=part,
-        by=None if by is None else listed(by),
-        item_by=None if item_by is None else listed(item_by),
+        by=by,
+        item_by=item_by,
         given=given,
         seed=seed,
         watch=watch,
     )
 
 
+def _checked(source: Source, by: list[str] | None, item_by: list[str] | None) -> Dataset:
+    """The log, indexed and filtered, once its tables are seen to be of this log."""
+    from recsmith.data.dataset import Dataset
+    from recsmith.data.filters import at_least, k_core
+    from recsmith.experiment.audit import check_tables
+
+    log = source.log()
+    check_tables(log, by, item_by)
+    data = Dataset.from_log(log)
+    data = data if source.min_rating is None else at_least(data, source.min_rating)
+    return data if source.k_core is None else k_core(data, source.k_core, source.k_core)
+
+
 def _shown(found: Audit) -> list[Any]:
     """Tables for people: all curves, a summary of fairness and the best model's own, robustness, limits."""
     best = found.best
-    shown: list[Any] = [found.cold_start, found.new_items, _gaps(found)]
+    shown: list[Any] = [found.cold_start, found.new_items]
+    shown += [_gaps(found)] if found.users else []
     metric = found.cold_start.metrics[0]
     shown += [one.table([metric]) for one in found.users if one.model == best]
     shown += [_bias(found)]
@@ -178,13 +194,23 @@ def _shown(found: Audit) -> list[Any]:
     for title, lines in (
         ("Leakage check", found.leakage or ("Nothing was found.",)),
         ("What the numbers do not say", found.limits),
-        ("Notes", found.notes),
+        ("Notes", (*found.notes, *_hints(found))),
     ):
         shown += [heading(title), *(line(f"- {text}") for text in lines)] if lines else []
     seconds = ", ".join(
         f"{part.replace('_', ' ')} {duration(value)}" for part, value in found.seconds.items()
     )
     return [*shown, line(f"\nTime: {seconds}; in all {duration(sum(found.seconds.values()))}.")]
+
+
+def _hints(found: Audit) -> list[str]:
+    """How to get what is not there."""
+    if found.users:
+        return []
+    return [
+        "No groups of users were compared. A table of users with columns user_id, gender, age, ... is given by "
+        "--users FILE, columns of it are chosen by --by."
+    ]
 
 
 def _gaps(found: Audit) -> Table:
@@ -216,6 +242,28 @@ def _bias(found: Audit) -> Table:
     columns = ("model", *(name.replace("_", " ") for name in figures))
     title = f"Popularity and calibration of {found.bias[0].k} places"
     return Table(title, columns, rows, numbers=columns[1:], whole=columns[:1])
+
+
+def _sizes(
+    output: Output, source: Source, by: list[str] | None, item_by: list[str] | None
+) -> tuple[Shape, int]:
+    """Users, items and events, and how many attributes of users there will be.
+
+    The log is read, so that sizes are its own and wrong names are told; one that is not on this machine is not fetched.
+    """
+    from importlib import import_module
+
+    from recsmith.data.sources import SOURCES
+
+    name = source.data.partition(":")[0]
+    if name in SOURCES and source.path is None:
+        about = import_module(SOURCES[name].partition(":")[0]).about(source.data)
+        if not about["cached"]:
+            output.note("The log is not on this machine: columns of --by and --item-by are not checked.")
+            return source.shape(), 3 if by is None else len(by)
+    data = _checked(source, by, item_by)
+    table = data.user_features
+    return data.shape, len(by) if by is not None else 0 if table is None else table.width - 1
 
 
 def _estimate(output: Output, entrants: Sequence[Candidate], shape: Shape, attributes: int) -> None:

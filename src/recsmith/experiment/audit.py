@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
 from recsmith.data.dataset import Dataset
 from recsmith.data.leakage import leakage
+from recsmith.data.schema import Log
 from recsmith.data.split import Split
 from recsmith.data.splitters import random_holdout, time_folds, user_time
 from recsmith.errors import ParameterError
@@ -19,7 +20,7 @@ from recsmith.evaluation.cold_items import NewItems, new_items
 from recsmith.evaluation.cold_start import DEFAULT_GIVEN, ColdStart, cold_start
 from recsmith.evaluation.comparison import Comparison, compare
 from recsmith.evaluation.fairness import UserFairness, user_fairness
-from recsmith.evaluation.groups import MOST_GROUPS, user_labels
+from recsmith.evaluation.groups import check_ids, user_labels
 from recsmith.evaluation.item_fairness import POPULARITY, ItemFairness, item_fairness, item_groups
 from recsmith.evaluation.limits import limits
 from recsmith.evaluation.popularity_bias import PopularityBias, popularity_bias
@@ -44,6 +45,7 @@ _CUT = 10
 class Audit:
     """All results; of fairness one for each model and attribute."""
 
+    log: Mapping[str, Any]  #: name, fingerprint, users, items and events of what was audited
     cold_start: ColdStart
     new_items: NewItems
     reports: tuple[Report, ...]  #: best first
@@ -67,6 +69,7 @@ class Audit:
         """Plain values for JSON, in the parts that a report reads."""
         return {
             "version": 1,
+            "log": dict(self.log),
             "cold_start": {**self.cold_start.as_dict(), "new_items": self.new_items.as_dict()},
             "fairness": {
                 "users": [one.as_dict() for one in self.users],
@@ -149,11 +152,13 @@ def audit(
     items = [one.of_items(split, name, seed) for name in columns for one in judged]
     clock.lap("fairness")
     leading = {report.model: models[report.model] for report in ordered[:_STABLE]}
+    left_out = tuple(report.model for report in ordered[_STABLE:])
     steady = stability(leading, _splits(data, seed), (seed, seed + 1, seed + 2), metric=METRIC, watch=watch)
     best = ordered[0].model
     learned = learning_curve(models[best], split, metric=METRIC, name=best, seed=seed, watch=watch)
     clock.lap("robustness")
     return Audit(
+        log=_about(data),
         cold_start=told,
         new_items=untouched,
         reports=tuple(ordered),
@@ -161,7 +166,7 @@ def audit(
         users=tuple(users),
         items=tuple(items),
         bias=tuple(one.bias for one in judged),
-        stability=steady,
+        stability=replace(steady, left_out=left_out),
         learning=learned,
         leakage=tuple(leakage(split)),
         limits=limits(ordered[0], split),
@@ -215,7 +220,7 @@ def _attributes(data: Dataset, split: Split, by: Sequence[str] | None) -> tuple[
     table = data.user_features
     if table is None:
         if by:
-            raise ParameterError(f"{data.name} has no table of users, so there is no attribute {by[0]!r}.")
+            raise _no_table(data.name, by[0])
         return [], ["The log has no table of users: fairness by their attributes cannot be judged."]
     if by is not None:
         for name in by:
@@ -225,14 +230,48 @@ def _attributes(data: Dataset, split: Split, by: Sequence[str] | None) -> tuple[
     for name in (column for column in table.columns if column != "user_id"):
         try:
             user_labels(split.user_ids, table, name)
-        except ParameterError:
-            kinds = table[name].n_unique() if not table[name].dtype.is_nested() else "lists of"
-            notes.append(
-                f"Users were not grouped by {name!r}: it has {kinds} values; 2 to {MOST_GROUPS} are compared."
-            )
+        except ParameterError as error:
+            notes.append(f"Users were not grouped by {name!r}. {error}")
         else:
             chosen.append(name)
     return chosen, notes
+
+
+def check_tables(log: Log, by: Sequence[str] | None = None, item_by: Sequence[str] | None = None) -> None:
+    """See before the work that tables are of this log and hold the columns that groups are made of.
+
+    Raises
+    ------
+    DataError
+        A table of users or items without a single id of the log.
+    ParameterError
+        A column that is not there.
+    """
+    for table, kind in ((log.users, "user"), (log.items, "item")):
+        if table is not None:
+            check_ids(table[f"{kind}_id"], log.interactions[f"{kind}_id"], kind)
+    if by and log.users is None:
+        raise _no_table(log.name, by[0])
+    for table, kind, names, own in ((log.users, "user", by, ()), (log.items, "item", item_by, (POPULARITY,))):
+        columns = [] if table is None else [name for name in table.columns if name != f"{kind}_id"]
+        for name in names or ():
+            if name not in (*own, *columns):
+                raise ParameterError.unknown(f"{kind} attribute", name, [*own, *columns])
+
+
+def _no_table(log: str, name: str) -> ParameterError:
+    return ParameterError(f"{log} has no table of users, so there is no attribute {name!r}.")
+
+
+def _about(data: Dataset) -> dict[str, Any]:
+    """Which log it is."""
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint(),
+        "users": data.n_users,
+        "items": data.n_items,
+        "events": len(data),
+    }
 
 
 def _item_columns(data: Dataset) -> list[str]:

@@ -127,3 +127,71 @@ def test_groups_without_a_table(cli, people):
 def test_a_file_is_no_folder(cli, arguments, people):
     result = cli(*arguments, *QUICK, "--out", people / "log.csv")
     assert result.status == 2 and "a folder" in result.err
+
+
+def test_a_table_of_another_log_is_refused(cli, arguments, people, tmp_path):
+    pl.DataFrame({"user_id": ["U1", "U2"], "gender": ["f", "m"]}).write_csv(tmp_path / "users.csv")
+    pl.DataFrame({"item_id": ["x1", "x2"], "genres": ["odd", "even"]}).write_csv(tmp_path / "items.csv")
+    for option, kind, theirs, own in (("--users", "user", "'U1'", "'u"), ("--items", "item", "'x1'", "'i")):
+        for extra in ((), ("--dry-run",)):
+            result = cli(
+                "audit", "--data", people / "log.csv", option, tmp_path / f"{kind}s.csv", *QUICK, *extra
+            )
+            said = " ".join(result.err.split())
+            assert result.status == 2
+            assert f"table of {kind}s" in said and f"column {kind}_id" in said
+            assert theirs in said and own in said
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (("--by", "gendre"), "no user attribute named 'gendre'"),
+        (("--item-by", "genre"), "Did you mean 'genres'"),
+    ],
+)
+def test_a_dry_run_checks_names(cli, arguments, extra, message):
+    result = cli(*arguments, "--dry-run", *extra)
+    assert result.status == 2 and message in " ".join(result.err.split())
+
+
+def test_a_dry_run_counts_the_log(cli, arguments):
+    assert cli(*arguments, "--dry-run", "--json").json["log"] == {"users": 80, "items": 12, "events": 320}
+
+
+def test_a_dry_run_fetches_nothing(cli, monkeypatch):
+    from recsmith.data.sources import movielens
+
+    about = movielens.about
+    monkeypatch.setattr(movielens, "about", lambda name: {**about(name), "cached": False})
+    monkeypatch.setattr(movielens, "load", None)
+    result = cli("audit", "--data", "ml-100k", "--by", "gender", "--dry-run", "--json")
+    assert result.status == 0 and result.json["log"]["users"] == 943
+    assert "not checked" in result.err
+
+
+def test_models_that_were_not_fitted_again_are_named(cli, arguments):
+    models = ("--models", "popular,ease,item-knn,user-knn", "--given", "0,1", "--by", "gender")
+    told = cli(*arguments, *models, "--json").json
+    fitted = {row["model"] for row in told["robustness"]["stability"]["rows"]}
+    (left,) = told["robustness"]["stability"]["left_out"]
+    assert len(fitted) == 3 and {*fitted, left} == {"popular", "ease", "item-knn", "user-knn"}
+    assert left == told["reports"][-1]["model"]
+    said = " ".join(cli(*arguments, *models).out.split())
+    assert "Only the best 3 of 4 models" in said and f"Left out: {left}." in said
+
+
+def test_why_a_column_makes_no_groups(cli, people, tmp_path):
+    users = pl.read_csv(people / "users.csv").with_columns(
+        city=pl.when(pl.col("gender") == "f").then(pl.lit("Rome"))
+    )
+    users.write_csv(tmp_path / "users.csv")
+    result = cli("audit", "--data", people / "log.csv", "--users", tmp_path / "users.csv", *QUICK, "--json")
+    (note,) = (note for note in result.json["notes"] if "'city'" in note)
+    assert "Got Rome; the attribute is missing for 41 of 80 users" in note
+
+
+def test_without_users_it_says_how_to_give_them(cli, people):
+    result = cli("audit", "--data", people / "log.csv", *QUICK)
+    assert "--users FILE" in result.out
+    assert "Fairness: the largest gap" not in result.out
