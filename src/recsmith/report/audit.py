@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from recsmith.evaluation.groups import counted
+from recsmith.evaluation.robustness import only_best
 from recsmith.plots import judgement as plots
 from recsmith.report.html import Html, Section, bullets, folded, gallery, paragraph, table
 from recsmith.report.inputs import Inputs
@@ -14,6 +16,7 @@ from recsmith.report.pictures import Pictures
 from recsmith.tables import Table
 
 _MOST_GROUPS = 25  # of a picture
+_EQUAL = 1e-12  # figures that differ by less are one
 
 
 def cold_start(inputs: Inputs, pictures: Pictures) -> Section:
@@ -29,8 +32,8 @@ def cold_start(inputs: Inputs, pictures: Pictures) -> Section:
     parts = [
         _note(inputs),
         paragraph(
-            f"{found['users']:,} users were hidden from train. Each model is told their first events, ever more of "
-            "them; what is to be found stays the same."
+            f"{counted(found['users'], 'user')} unknown to train are asked about. Each model is told their first "
+            "events, ever more of them; what is to be found stays the same."
         ),
         gallery([pictures.show("cold-start", figure, alt, caption)]),
         table(_curve_table(rows, metric)),
@@ -116,15 +119,7 @@ def in_short(inputs: Inputs) -> list[str]:
     audit = _of(inputs)
     rows = _frame(audit["cold_start"]["rows"])
     metric = _metric(inputs, audit["cold_start"]["metrics"])
-    rows = rows.filter((pl.col("metric") == metric) & (pl.col("stratum") == "all")).sort(
-        "value", descending=True
-    )
-    first = rows.group_by("given", maintain_order=True).first().sort("given")
-    told: dict[str, list[str]] = {}
-    for model, given in first.select("model", "given").iter_rows():
-        told.setdefault(model, []).append(str(given))
-    said = "; ".join(f"{model}, told {', '.join(numbers)}" for model, numbers in told.items())
-    lines = [f"Best for users unknown to train, by the number of events told: {said}."]
+    lines = [_best_of_unknown(rows.filter((pl.col("metric") == metric) & (pl.col("stratum") == "all")))]
     own = [one for one in audit["fairness"]["users"] if one["model"] == _best(inputs)]
     differ = [one["by"] for one in own if any(_differs(row, metric) for row in one["rows"])]
     if own:
@@ -134,6 +129,27 @@ def in_short(inputs: Inputs) -> list[str]:
             f"{metric} of {_best(inputs)}, the best of the audit, for users grouped by {groups}: {found}."
         )
     return lines
+
+
+def _best_of_unknown(rows: pl.DataFrame) -> str:
+    """The best model at each number of events told; those of one figure together."""
+    told: dict[str, list[str]] = {}
+    for (given,), point in rows.sort("given").group_by("given", maintain_order=True):
+        told.setdefault(_leaders(point), []).append(str(given))
+    said = "; ".join(f"told {', '.join(numbers)}: {who}" for who, numbers in told.items())
+    return f"Best for users unknown to train, by the number of events told of them: {said}."
+
+
+def _leaders(point: pl.DataFrame) -> str:
+    """Who has the best figure of one point, and whether it is the fallback's."""
+    best = point.filter(pl.col("value") >= pl.col("value").max() - _EQUAL)
+    if best.height == 1:
+        return str(best["model"][0])
+    who = "all models" if best.height == point.height else ", ".join(best["model"])
+    stand_in = (
+        " (where a model has no evidence its fallback answers)" if best["fallback_share"].max() == 1 else ""
+    )
+    return f"{who} alike{stand_in}"
 
 
 def _differs(row: Mapping[str, Any], metric: str) -> bool:
@@ -287,4 +303,6 @@ def _stability(found: Mapping[str, Any]) -> Table:
     ]  # fmt: skip
     title = f"{found['metric']} over {len(found['splits'])} splits and {len(found['seeds'])} seeds"
     caption = f"Against {found['reference']}: paired, {found['test']}. Splits: {', '.join(found['splits'])}."
+    if left_out := found.get("left_out"):
+        caption += f" {only_best(len(found['rows']), left_out)}"
     return Table(title, columns, rows, numbers=columns[1:7], caption=caption)

@@ -66,7 +66,7 @@ def limits(inputs: Inputs) -> Section:
     found = list(report.leakage)
     if inputs.split is not None:
         said, of = list(limits_of(report, inputs.split)), f"Of {report.model} on {report.split}."
-    elif inputs.audit is not None:
+    elif inputs.audit is not None and not inputs.foreign_audit:
         said, of = list(inputs.audit["limits"]), "Of the audit's best model on the audit's split."
     else:
         said, of = [], f"{inputs.why_no_log} So the limits of the split cannot be told."
@@ -95,7 +95,9 @@ def made(inputs: Inputs) -> Section:
         )
         for run in runs
     ]
-    columns = ("run", "model", "split", "seed", "started", "commit", "seconds")
+    every = ("run", "model", "split", "seed", "started", "commit", "seconds")
+    filled = [n for n in range(len(every)) if any(row[n] for row in rows)]
+    columns, rows = [every[n] for n in filled], [tuple(row[n] for n in filled) for row in rows]
     about = inputs.best.environment
     words = f"Python {about.get('python')} on {about.get('platform')}, {about.get('threads')} thread(s)."
     parts = [table(Table("Runs", columns, rows, numbers=("seconds",))), paragraph(words)]

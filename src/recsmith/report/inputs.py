@@ -25,7 +25,7 @@ from recsmith.experiment.folder import RunFolder
 
 AUDIT = "audit.json"
 HOW_AUDIT = "recsmith audit --data LOG --out FOLDER"
-HOW_AB = "recsmith ab analyze FILE --metric M --json > ab.json"
+HOW_AB = "recsmith ab analyze FILE --metric M --control NAME --json > ab.json"
 _VERSION = 1  # of audit.json
 _OF_AUDIT = ("cold_start", "fairness", "robustness", "limits", "reports")
 _OF_AB = ("control", "alpha", "method", "sample_ratio", "rows")
@@ -45,6 +45,7 @@ class Inputs:
     why_no_log: str  #: why; empty where it was read
     audit: Mapping[str, Any] | None
     audit_note: str  #: what the reader must know of the audit beside these runs
+    foreign_audit: bool  #: the audit is of another log than the runs
     ab: Mapping[str, Any] | None
 
     @property
@@ -97,6 +98,7 @@ def read_inputs(
     folders = {label: RunFolder(path) for path, label in zip(paths, labels, strict=True)}
     found = None if audit is None else _read_audit(audit)
     data, split, why = _read_log(folders[labels[0]], read[0])
+    foreign = "" if found is None else _of_another_log(found, read[0], data)
     return Inputs(
         runs=tuple(by_label[report.model] for report in ordered),
         folders=folders,
@@ -107,7 +109,8 @@ def read_inputs(
         split=split,
         why_no_log=why,
         audit=found,
-        audit_note="" if found is None else _beside(found, paired),
+        audit_note=foreign or ("" if found is None else _beside(found, paired)),
+        foreign_audit=bool(foreign),
         ab=None if ab is None else _read_ab(ab),
     )
 
@@ -132,6 +135,13 @@ def complete(what: str, how: str) -> Iterator[None]:
 
 
 def _read_run(path: Path, label: str) -> PastRun:
+    if not RunFolder(path).experiment.exists():
+        what = (
+            "is not the folder of a complete run: it holds no experiment.yaml"
+            if path.is_dir()
+            else "is no folder"
+        )
+        raise DataError(f"{path} {what}. Make a run with: recsmith run FILE.yaml --out {path}")
     try:
         with complete(f"The run {path}", "recsmith run"):
             run = read_run(path, label)
@@ -189,6 +199,22 @@ def _read_json(file: Path, what: str, how: str) -> dict[str, Any]:
 def _check_keys(found: Mapping[str, Any], keys: Sequence[str], file: Path, what: str, how: str) -> None:
     if missing := [key for key in keys if key not in found]:
         raise DataError(f"{file} is not {what}: it lacks {', '.join(missing)}. Make one: {how}")
+
+
+def _of_another_log(audit: Mapping[str, Any], run: PastRun, data: Dataset | None) -> str:
+    """That the audit is of another log than the run, in words; empty where it is not, or is too old to tell."""
+    with complete("The audit", HOW_AUDIT):
+        theirs, own = audit.get("log"), run.environment["train"]
+        splits = {report["protocol"]["split_fingerprint"] for report in audit["reports"]}
+        if theirs is None or splits == {run.report.protocol["split_fingerprint"]}:
+            return ""
+        same_name = theirs["name"] == own["name"]
+        if theirs["fingerprint"] == data.fingerprint() if data is not None else same_name:
+            return ""
+        size = f"{theirs['users']:,} users, {theirs['items']:,} items, {theirs['events']:,} events"
+    other = "another state of the log or read with other tables or filters" if same_name else "another log"
+    ours = "" if same_name else f", the runs are of {own['name']}"
+    return f"The audit is of {other}: {theirs['name']} ({size}){ours}. Nothing here compares with the runs."
 
 
 def _beside(audit: Mapping[str, Any], runs: Sequence[PastRun]) -> str:

@@ -157,7 +157,7 @@ def _sections(
     if inputs.audit is not None:
         with step("audit"), complete("The audit", HOW_AUDIT):
             found += [part(inputs, pictures) for part in (audit.cold_start, audit.fairness, audit.robustness)]
-            said += audit.in_short(inputs)
+            said += audit.in_short(inputs) if not inputs.foreign_audit else [inputs.audit_note]
     with step("maps of the items"):
         plane = maps(bundles, methods, pictures, seed=seed)
     if isinstance(plane, Section):

@@ -110,6 +110,20 @@ def test_ids_titles_and_names_are_text_and_never_code(text):
     assert "$x_1$" in text
 
 
+def test_who_is_best_without_evidence_is_not_one_model(text):
+    assert "told 0: all models alike (where a model has no evidence its fallback answers)" in text
+
+
+def test_columns_without_a_value_are_left_out(undrawn, runs, tmp_path):
+    run = tmp_path / "copy"
+    shutil.copytree(runs[0], run)
+    environment = json.loads((run / "environment.json").read_text())
+    for git, shown in ((None, False), ({"commit": "0123456789abcdef", "dirty": False}, True)):
+        (run / "environment.json").write_text(json.dumps(environment | {"git": git}))
+        page = write_report([run], tmp_path / "r.html", maps=()).page.read_text("utf-8")
+        assert (">commit<" in page) is shown and (">0123456789<" in page) is shown
+
+
 def test_the_page_asks_nobody(text):
     addresses = set(re.findall(r"https?://[^\s\"'<>)]+", text))
     assert all(
@@ -277,3 +291,31 @@ def test_an_audit_of_another_split_is_told(undrawn, make_run, audit_folder, tmp_
     run = make_run("popular", "last", split="leave-last-out")
     text = write_report([run], tmp_path / "r.html", audit=audit_folder, maps=()).page.read_text("utf-8")
     assert "made on another split than the runs" in text
+
+
+def short(text):
+    """The first section."""
+    return text[text.index('<section id="in-short"') : text.index('<section id="models"')]
+
+
+def test_an_audit_of_another_log_is_told_and_not_in_short(
+    undrawn, runs, make_run, audit_folder, log_files, tmp_path
+):
+    lines = (log_files / "log.csv").read_text().splitlines()
+    (tmp_path / "other.csv").write_text("\n".join(lines[:-40]))
+    run = make_run("popular", "elsewhere", data={"source": str(tmp_path / "other.csv")})
+    text = write_report([run], tmp_path / "r.html", audit=audit_folder, maps=()).page.read_text("utf-8")
+    words = "The audit is of another log: log (80 users, 28 items, 720 events), the runs are of other."
+    assert words in short(text)
+    assert text.count(words) == 4
+    assert "Best for users unknown to train" not in text
+    text = write_report(runs[:1], tmp_path / "s.html", audit=audit_folder, maps=()).page.read_text("utf-8")
+    assert "another log" not in text and "Best for users unknown to train" in short(text)
+
+
+def test_models_that_were_not_fitted_again_are_named(undrawn, runs, audit_folder, tmp_path):
+    found = json.loads((audit_folder / "audit.json").read_text())
+    found["robustness"]["stability"]["left_out"] = ["slim"]
+    (tmp_path / "audit.json").write_text(json.dumps(found))
+    text = write_report(runs[:1], tmp_path / "r.html", audit=tmp_path, maps=()).page.read_text("utf-8")
+    assert "Only the best 2 of 3 models" in text and "Left out: slim." in text
