@@ -78,6 +78,11 @@ def recommend(
             {"bundle": str(bundle), "lists": [{"user_id": None, "history": listed(history), "items": found}]},
             _list_table(f"For the history {history}", found, explained=False),
         )
+        if not found:
+            output.note(
+                "The list is empty: nothing may be in it, or the model has no evidence in this history and the bundle "
+                "has no fallback. Train with --fallback popular."
+            )
     else:
         lists = [_one_list(loaded, one, k, choice, explain) for one in user or ()]
         shown = [part for one in lists for part in _shown(one, explain)]

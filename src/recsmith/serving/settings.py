@@ -145,6 +145,8 @@ def _parsed(name: str, text: str) -> Any:
 
 
 def _mapping(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise DataError(f"There is no file {file}.")
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
