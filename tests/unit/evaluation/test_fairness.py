@@ -17,7 +17,7 @@ from recsmith.data.splitters import user_time
 from recsmith.errors import DataError, ParameterError
 from recsmith.evaluation.answers import rank
 from recsmith.evaluation.fairness import user_fairness
-from recsmith.evaluation.groups import labels_of, permutation_p, user_labels
+from recsmith.evaluation.groups import counted, labels_of, permutation_p, user_labels
 from recsmith.evaluation.item_fairness import item_fairness
 from recsmith.evaluation.metrics import fairness
 from recsmith.evaluation.popularity_bias import popularity_bias
@@ -436,3 +436,14 @@ def test_calibration_stands_beside_popularity(tiny, ranked):
     found = popularity_bias(ranked, split, k=3)
     assert found.values["miscalibration_js"][1] == pytest.approx(1.0)  # bob had x alone and is shown y alone
     assert np.isnan(found.values["miscalibration_kl"][2])
+
+
+def test_one_user_is_one_user():
+    assert (counted(1, "user"), counted(0, "user"), counted(1234, "user")) == (
+        "1 user",
+        "0 users",
+        "1,234 users",
+    )
+    report = report_of({"ndcg@10": np.linspace(0, 1, 41)})
+    found = user_fairness(report, table_of(["a"] * 40 + ["b"]), "group", resamples=20, permutations=99)
+    assert any("group b: 1 user, fewer than" in text for text in found.warnings)

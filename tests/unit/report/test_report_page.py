@@ -311,6 +311,11 @@ def test_an_audit_of_another_log_is_told_and_not_in_short(
     assert "Best for users unknown to train" not in text
     text = write_report(runs[:1], tmp_path / "s.html", audit=audit_folder, maps=()).page.read_text("utf-8")
     assert "another log" not in text and "Best for users unknown to train" in short(text)
+    older = json.loads((audit_folder / "audit.json").read_text())
+    del older["log"]  # one that does not say of which log it is
+    (tmp_path / "audit.json").write_text(json.dumps(older))
+    text = write_report([run], tmp_path / "t.html", audit=tmp_path, maps=()).page.read_text("utf-8")
+    assert "made on another split than the runs" in text
 
 
 def test_models_that_were_not_fitted_again_are_named(undrawn, runs, audit_folder, tmp_path):
