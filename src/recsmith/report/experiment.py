@@ -109,8 +109,9 @@ def _p(value: float | None) -> str:
 
 
 def _change(row: Mapping[str, Any]) -> tuple[str, str]:
-    """The lift and its interval; the difference where there is no lift."""
-    relative = row["lift"] is not None
+    """The lift and its interval; those of the difference where only the difference has an interval."""
+    unbounded = None in row["lift_interval"] and None not in row["interval"]
+    relative = row["lift"] is not None and not unbounded
     form = "+.2%" if relative else "+.4g"
     value, bounds = (row["lift"], row["lift_interval"]) if relative else (row["difference"], row["interval"])
     return (
