@@ -16,7 +16,8 @@ from recsmith.errors import DataError, ParameterError
 from recsmith.serving.control import ACTIVE
 from recsmith.serving.deployment import Experiment
 from recsmith.serving.events import digest
-from recsmith.serving.store import EVENT_FRAME, EXPOSURE_FRAME, Store
+from recsmith.serving.rows import EVENT_FRAME, EXPOSURE_FRAME
+from recsmith.serving.store import Store
 
 WINDOW_S = 86_400  #: of the attribution of an event without ``recomm_id``
 BEFORE_S = 28 * 86_400  #: of the time before a user's first answer that ``events_before`` counts

@@ -29,8 +29,9 @@ from recsmith.recommend import Pipeline, TopK
 from recsmith.serving.control import ACTIVE
 from recsmith.serving.deployment import version_of
 from recsmith.serving.events import digest
+from recsmith.serving.rows import EVENT_FRAME
 from recsmith.serving.settings import DISLIKE, Signal
-from recsmith.serving.store import EVENT_FRAME, Store
+from recsmith.serving.store import Store
 from recsmith.types import IntArray, Queries
 
 METRIC = "ndcg@10"

@@ -7,11 +7,33 @@ import math
 from dataclasses import fields
 from typing import Any
 
+import polars as pl
+
 from recsmith.errors import ParameterError
 from recsmith.serving.events import Exposure, Item, NewEvent, digest
 
 EVENT = tuple(field.name for field in fields(NewEvent))  #: columns of an event, in its order
 EXPOSURE = tuple(field.name for field in fields(Exposure))  #: columns of an exposure, in its order
+
+#: Columns of the frames of events and of exposures.
+EVENT_FRAME = {
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "event": pl.String,
+    "value": pl.Float64,
+    "timestamp": pl.Int64,
+    "recomm_id": pl.String,
+}
+EXPOSURE_FRAME = {
+    "recomm_id": pl.String,
+    "user_id": pl.String,
+    "experiment": pl.String,
+    "variant": pl.String,
+    "model_version": pl.String,
+    "timestamp": pl.Int64,
+    "shadow": pl.Boolean,
+    "items": pl.String,
+}
 
 _SHOWN = 80  # characters of a bad value that a message repeats
 _MAX_INT = 2**63

@@ -37,33 +37,17 @@ from recsmith.serving.events import (
     hash_secret,
 )
 from recsmith.serving.rows import (
-    EVENT,
+    EVENT_FRAME,
     EXPOSURE,
+    EXPOSURE_FRAME,
     checked_json,
     checked_text,
     event_row,
     exposure_row,
     item_row,
 )
+from recsmith.serving.statements import CHANGES, HISTORY, LOG_EXPOSURE
 
-EVENT_FRAME = {
-    "user_id": pl.String,
-    "item_id": pl.String,
-    "event": pl.String,
-    "value": pl.Float64,
-    "timestamp": pl.Int64,
-    "recomm_id": pl.String,
-}
-EXPOSURE_FRAME = {
-    "recomm_id": pl.String,
-    "user_id": pl.String,
-    "experiment": pl.String,
-    "variant": pl.String,
-    "model_version": pl.String,
-    "timestamp": pl.Int64,
-    "shadow": pl.Boolean,
-    "items": pl.String,
-}
 _AT_ONCE = 10_000  # parameters of one query
 _FRAME_ROWS = 100_000
 
@@ -141,7 +125,7 @@ class Store:
         for start in range(0, len(keys), _AT_ONCE):
             with self._database.read() as connection:
                 asked = {"users": keys[start : start + _AT_ONCE], "limit": limit}
-                for row in connection.execute(_HISTORY, asked):
+                for row in connection.execute(HISTORY, asked):
                     found[row.user_id].append(Event(*row))
         return found
 
@@ -235,7 +219,7 @@ class Store:
         if version is not None and self._seen == (version, after):
             return Changes(after)
         with self._database.read() as connection:
-            rows = connection.execute(_CHANGES, {"after": after}).all()
+            rows = connection.execute(CHANGES, {"after": after}).all()
         mark = rows[-1].seq if rows else after
         self._seen = (version, mark)
         lost = bool(rows) and rows[0].oldest > after + 1
@@ -303,7 +287,7 @@ class Store:
         values = [exposure_row(row) for row in rows]
         if values:
             with self._database.write() as connection:
-                connection.execute(_LOG_EXPOSURE, values)
+                connection.execute(LOG_EXPOSURE, values)
 
     def exposures(self, after: int, limit: int) -> list[LoggedExposure]:
         """At most ``limit`` exposures with a ``seq`` above ``after``, in the order of their commits."""
@@ -439,42 +423,3 @@ def _tell(connection: sa.Connection, kind: Kind, keys: Iterable[str]) -> None:
 def _after(query: sa.Select[Any], seq: sa.ColumnElement[int], after: int, limit: int) -> sa.Select[Any]:
     """The next ``limit`` rows of a log."""
     return query.where(seq > after).order_by(seq).limit(limit)
-
-
-def _history() -> sa.Select[Any]:
-    """The newest ``limit`` events of each of ``users``: one pass over the index that has them in this order."""
-    table = schema.events.c
-    newest = (table.timestamp.desc(), table.seq.desc())
-    place = sa.func.row_number().over(partition_by=table.user_key, order_by=newest).label("place")
-    columns = (*(table[name] for name in EVENT), table.seq)
-    asked = table.user_key.in_(sa.bindparam("users", expanding=True))
-    placed = sa.select(*columns, place).where(asked).subquery()
-    kept = placed.c.place <= sa.bindparam("limit")
-    query = sa.select(*(placed.c[column.name] for column in columns)).where(kept)
-    return query.order_by(placed.c.timestamp, placed.c.seq)
-
-
-def _changes() -> sa.Select[Any]:
-    """The changes after ``after``, each with the oldest one there is, so that both are of the same moment."""
-    table = schema.changes.c
-    new = table.seq > sa.bindparam("after")
-    oldest = sa.select(sa.func.min(table.seq)).scalar_subquery().label("oldest")
-    return sa.select(table.seq, table.kind, table.key, oldest).where(new).order_by(table.seq)
-
-
-def _log_exposure() -> sa.Insert:
-    """An exposure, unless its user was erased in that second or later."""
-    columns = [column for column in schema.exposures.c if column.name != "seq"]
-    given = [sa.bindparam(column.name, type_=column.type) for column in columns]
-    gone = schema.tombstones.c
-    erased = sa.exists().where(
-        gone.user_key == sa.bindparam("user_key"), gone.erased_at >= sa.bindparam("timestamp")
-    )
-    return sa.insert(schema.exposures).from_select(
-        [c.name for c in columns], sa.select(*given).where(~erased)
-    )
-
-
-_LOG_EXPOSURE = _log_exposure()
-_HISTORY = _history()
-_CHANGES = _changes()

@@ -1,0 +1,49 @@
+"""The three statements of the store that are more than a line, compiled once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from recsmith.serving import schema
+from recsmith.serving.rows import EVENT
+
+
+def _history() -> sa.Select[Any]:
+    """The newest ``limit`` events of each of ``users``: one pass over the index that has them in this order."""
+    table = schema.events.c
+    newest = (table.timestamp.desc(), table.seq.desc())
+    place = sa.func.row_number().over(partition_by=table.user_key, order_by=newest).label("place")
+    columns = (*(table[name] for name in EVENT), table.seq)
+    asked = table.user_key.in_(sa.bindparam("users", expanding=True))
+    placed = sa.select(*columns, place).where(asked).subquery()
+    kept = placed.c.place <= sa.bindparam("limit")
+    query = sa.select(*(placed.c[column.name] for column in columns)).where(kept)
+    return query.order_by(placed.c.timestamp, placed.c.seq)
+
+
+def _changes() -> sa.Select[Any]:
+    """The changes after ``after``, each with the oldest one there is, so that both are of the same moment."""
+    table = schema.changes.c
+    new = table.seq > sa.bindparam("after")
+    oldest = sa.select(sa.func.min(table.seq)).scalar_subquery().label("oldest")
+    return sa.select(table.seq, table.kind, table.key, oldest).where(new).order_by(table.seq)
+
+
+def _log_exposure() -> sa.Insert:
+    """An exposure, unless its user was erased in that second or later."""
+    columns = [column for column in schema.exposures.c if column.name != "seq"]
+    given = [sa.bindparam(column.name, type_=column.type) for column in columns]
+    gone = schema.tombstones.c
+    erased = sa.exists().where(
+        gone.user_key == sa.bindparam("user_key"), gone.erased_at >= sa.bindparam("timestamp")
+    )
+    return sa.insert(schema.exposures).from_select(
+        [c.name for c in columns], sa.select(*given).where(~erased)
+    )
+
+
+LOG_EXPOSURE = _log_exposure()
+HISTORY = _history()
+CHANGES = _changes()
