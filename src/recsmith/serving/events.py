@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeAlias
 Role: TypeAlias = Literal["reader", "writer", "admin"]
 Kind: TypeAlias = Literal["user", "item", "erased", "key", "setting"]
 
+EXPLORE = "explore:"  #: before the name of a policy, in the source of a place that it filled
+
 
 def digest(text: str) -> str:
     """128 bits of BLAKE2b as 32 hexadecimal digits, for any text.

@@ -9,6 +9,7 @@ import numpy as np
 
 from recsmith.protocols import Explainer, ItemSimilarity
 from recsmith.serving.deployment import Deployment
+from recsmith.serving.events import EXPLORE
 from recsmith.serving.histories import History, queries
 from recsmith.types import FloatArray, IntArray
 
@@ -63,8 +64,8 @@ def sentence(found: Sequence[dict[str, Any]], source: str) -> str:
         return (
             f"The history has no evidence for more; {source.removeprefix('fallback:')!r} gives this to all."
         )
-    if source.startswith("explore:"):
-        return f"Tried out here by the policy {source.removeprefix('explore:')!r}, to learn who likes it."
+    if source.startswith(EXPLORE):
+        return f"Tried out here by the policy {source.removeprefix(EXPLORE)!r}, to learn who likes it."
     if not found:
         return f"The model {source!r} gave it, and cannot say for which item of the history."
     names = [str(one["title"]) for one in found]

@@ -22,13 +22,12 @@ from recsmith.models.bandits.explore import Exploration
 from recsmith.models.bandits.means import ArmMeans
 from recsmith.models.bandits.policy import BasePolicy
 from recsmith.models.bandits.registry import create_policy
-from recsmith.serving.events import LoggedExposure
+from recsmith.serving.events import EXPLORE, LoggedExposure
 from recsmith.serving.settings import ExplorationSettings
 from recsmith.serving.store import Store
 from recsmith.types import FloatArray, IntArray, Queries, State
 
 EXPLORED = "exploration"  #: name of what the store keeps of it
-SOURCE = "explore:"  #: before the name of the policy, in the source of a place that it filled
 _AT_ONCE = 2000  # exposures learned from in one go
 
 
@@ -103,7 +102,7 @@ class Explorer:
             The store cannot be reached.
         """
         create_policy(settings.policy, **settings.parameters)
-        self.settings, self.source = settings, SOURCE + settings.policy
+        self.settings, self.source = settings, EXPLORE + settings.policy
         self._store, self._rng = store, np.random.default_rng()
         self._swap = threading.Lock()
         begin = Known.begin(store.newest_exposure(), bundle)
@@ -198,7 +197,7 @@ def _explored(rows: Sequence[LoggedExposure]) -> list[tuple[str, str, str]]:
         for row in rows
         if not row.shadow
         for slot in orjson.loads(row.items)
-        if slot["source"].startswith(SOURCE)
+        if slot["source"].startswith(EXPLORE)
     ]
 
 

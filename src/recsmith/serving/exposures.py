@@ -68,5 +68,7 @@ class ExposureLog:
         for exposure in batch:
             try:
                 self._store.log_exposures([exposure])
+            except StorageError:
+                self._waiting.append(exposure)
             except Exception:
                 self._dropped(1)

@@ -15,7 +15,7 @@ import polars as pl
 from recsmith.errors import DataError, ParameterError
 from recsmith.serving.control import ACTIVE
 from recsmith.serving.deployment import Experiment
-from recsmith.serving.events import digest
+from recsmith.serving.events import EXPLORE, digest
 from recsmith.serving.rows import EVENT_FRAME, EXPOSURE_FRAME
 from recsmith.serving.store import Store
 
@@ -248,7 +248,7 @@ def _unfolded(frame: pl.DataFrame) -> pl.DataFrame:
     """A row per slot; an empty list has none."""
     lists = frame.with_columns(pl.col("items").str.json_decode(pl.List(pl.Struct(_SLOT))))
     slots = lists.explode("items").filter(pl.col("items").is_not_null()).unnest("items").select(_COLUMNS)
-    certain = pl.when(~pl.col("source").str.starts_with("explore:")).then(1.0)
+    certain = pl.when(~pl.col("source").str.starts_with(EXPLORE)).then(1.0)
     return slots.with_columns(pl.col("chance").fill_null(certain).fill_null(pl.col("propensity")))
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from recsmith.config import Config
 from recsmith.errors import DataError, ParameterError
+from recsmith.models.bandits.explore import PLACES, are_places
 
 PREFIX = "RECSMITH_"
 _LONGEST_LIST = 1000
@@ -61,9 +62,8 @@ class ExplorationSettings(Config):
     @field_validator("slots")
     @classmethod
     def _places(cls, slots: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        given = (slots,) if isinstance(slots, int) else slots
-        if not given or min(given) < 1 or len(set(given)) < len(given):
-            raise ValueError("a number >= 1, or distinct places >= 1")
+        if not are_places(slots):
+            raise ValueError(PLACES)
         return slots
 
 

@@ -14,6 +14,8 @@ from recsmith.errors import ParameterError
 from recsmith.protocols import Policy
 from recsmith.types import BoolArray, FloatArray, IntArray, Queries
 
+PLACES = "a number >= 1, or distinct places >= 1"  #: what ``Exploration`` takes
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explored:
@@ -31,6 +33,12 @@ class Explored:
         return np.where(self.explored, self.items, -1).astype(np.int32)
 
 
+def are_places(places: tuple[int, ...] | int) -> bool:
+    """Whether they are what ``Exploration`` takes, ``PLACES``."""
+    given = (places,) if isinstance(places, int) else places
+    return len(given) > 0 and min(given) >= 1 and len(set(given)) == len(given)
+
+
 @dataclass(frozen=True, slots=True)
 class Exploration:
     """Which places of a list a policy fills."""
@@ -39,11 +47,8 @@ class Exploration:
     places: tuple[int, ...] | int = 1  #: places from 1, or how many at the end of the list
 
     def __post_init__(self) -> None:
-        given = (self.places,) if isinstance(self.places, int) else self.places
-        if not given or min(given) < 1 or len(set(given)) < len(given):
-            raise ParameterError.of(
-                "Exploration", "places", "a number >= 1, or distinct places >= 1", self.places
-            )
+        if not are_places(self.places):
+            raise ParameterError.of("Exploration", "places", PLACES, self.places)
 
     def own(self, k: int) -> BoolArray:
         """(k,) which places of a list of that length are the policy's."""
