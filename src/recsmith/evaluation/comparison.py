@@ -8,7 +8,7 @@ from typing import Any
 
 from recsmith.errors import ParameterError
 from recsmith.evaluation.report import Report, better_first, smaller_is_better, written
-from recsmith.evaluation.significance import Interval, PairedTest, Sample, holm, intervals, paired_p
+from recsmith.evaluation.significance import Interval, PairedTest, Sample, holm, intervals, paired_p, verdict
 from recsmith.tables import Table
 
 
@@ -120,7 +120,9 @@ def compare(
             difference_interval=gaps[model],
             p=corrected[model][0],
             p_corrected=corrected[model][1],
-            verdict=_verdict(difference, corrected[model][1], 1 - level, metric),
+            verdict=verdict(
+                difference, corrected[model][1], 1 - level, smaller_is_better=smaller_is_better(metric)
+            ),
         )
 
     return Comparison(
@@ -218,12 +220,6 @@ def _check_comparable(reports: Sequence[Report], metric: str, baseline: str | No
             raise ParameterError(
                 f"{names} were judged on different users. Use one split and one filter_seen."
             )
-
-
-def _verdict(difference: float, p: float, alpha: float, metric: str) -> str:
-    if p >= alpha:
-        return "no difference shown"
-    return "better" if (difference < 0) == smaller_is_better(metric) else "worse"
 
 
 def _plain(value: Any) -> Any:

@@ -15,14 +15,13 @@ import polars as pl
 from recsmith.errors import ParameterError
 from recsmith.evaluation.groups import UNKNOWN, Labels, counted, permutation_p, user_labels
 from recsmith.evaluation.report import Report, smaller_is_better, written
-from recsmith.evaluation.significance import Interval, Sample, holm, percentiles, replicates
+from recsmith.evaluation.significance import ALIKE, Interval, Sample, holm, percentiles, replicates, verdict
 from recsmith.tables import Table
 from recsmith.types import FloatArray
 
 MIN_USERS = 30  #: smaller groups are told and not judged
 MATTERS = 0.2  #: share of the overall figure from which a difference matters
 SMALL = "too small to say"
-ALIKE = "no difference shown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +272,7 @@ class _Compared:
         if p < 1 - self.level:
             if metric in self.neutral:
                 return "higher" if difference > 0 else "lower"
-            return "better" if (difference < 0) == smaller_is_better(metric) else "worse"
+            return verdict(difference, p, 1 - self.level, smaller_is_better=smaller_is_better(metric))
         return SMALL if max(-interval.low, interval.high) > self.matters * abs(overall) else ALIKE
 
     def _unknown(self, metric: str, part: Sample, drawn: _Drawn) -> GroupRow:

@@ -89,6 +89,7 @@ def judge(
     rating_times: bool = False,
     resamples: int = 1000,
     seed: int = 0,
+    ranked: Ranked | None = None,
 ) -> Report:
     """Judge a pipeline that is fitted on ``split.train``.
 
@@ -119,6 +120,8 @@ def judge(
         Bootstrap draws behind the intervals.
     seed
         Seed of the draws.
+    ranked
+        What ``rank`` gave for the same pipeline, split, metrics and ``filter_seen``, where somebody has it already.
 
     Raises
     ------
@@ -136,7 +139,8 @@ def judge(
         raise ParameterError.of(
             "judge", "metrics", "at least one name, with at least one cut-off in ks", names
         )
-    ranked = rank(fitted, split, names, filter_seen=filter_seen) if can_rank(fitted) and names else None
+    if ranked is None and can_rank(fitted) and names:
+        ranked = rank(fitted, split, names, filter_seen=filter_seen)
     rated = rate(fitted, split, rating_times=rating_times) if rates else None
     protocol = {
         "filter_seen": filter_seen,

@@ -19,7 +19,7 @@ from recsmith.evaluation.answers import answer, can_rank
 from recsmith.evaluation.fairness import plain_row
 from recsmith.evaluation.fold_in import unchanged
 from recsmith.evaluation.report import smaller_is_better, written
-from recsmith.evaluation.significance import Interval, Sample, holm, intervals, paired_p
+from recsmith.evaluation.significance import Interval, Sample, holm, intervals, paired_p, verdict
 from recsmith.evaluation.watch import Watch, unwatched
 from recsmith.recommend import Pipeline
 from recsmith.tables import Table
@@ -208,11 +208,9 @@ def _row(
     splits, seeds = values.shape
     difference = float(values.mean() - reference.mean())
     if p is None:
-        verdict = "baseline" if named else "best"
-    elif not p[1] < 1 - level:
-        verdict = "no difference shown"
+        said = "baseline" if named else "best"
     else:
-        verdict = "better" if (difference < 0) == smaller_is_better(metric) else "worse"
+        said = verdict(difference, p[1], 1 - level, smaller_is_better=smaller_is_better(metric))
     nan = float("nan")
     return StabilityRow(
         model=model,
@@ -224,7 +222,7 @@ def _row(
         difference=None if p is None else difference,
         p=None if p is None else p[0],
         p_corrected=None if p is None else p[1],
-        verdict=verdict,
+        verdict=said,
     )
 
 

@@ -19,6 +19,7 @@ from recsmith.errors import ParameterError
 from recsmith.types import BoolArray, FloatArray, IntArray
 
 PairedTest = Literal["randomization", "t"]
+ALIKE = "no difference shown"  #: a verdict
 _DRAWS = 1 << 20  # users drawn per task: about 16 MB
 _FLIPS = 1 << 23  # signs per task
 
@@ -194,6 +195,13 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     corrected = np.empty_like(p)
     corrected[order] = np.minimum(stepped, 1.0)
     return [float(value) for value in corrected]
+
+
+def verdict(difference: float, p: float, alpha: float, *, smaller_is_better: bool) -> str:
+    """``better`` or ``worse`` where ``p`` is below ``alpha``, else ``ALIKE``; so also where ``p`` is NaN."""
+    if not p < alpha:
+        return ALIKE
+    return "better" if (difference < 0) == smaller_is_better else "worse"
 
 
 def _ratio(total: FloatArray, count: FloatArray, root: BoolArray | bool) -> FloatArray:

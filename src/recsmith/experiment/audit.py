@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 
 from recsmith.data.dataset import Dataset
-from recsmith.data.leakage import leakage
 from recsmith.data.schema import Log
 from recsmith.data.split import Split
 from recsmith.data.splitters import random_holdout, time_folds, user_time
@@ -23,6 +22,7 @@ from recsmith.evaluation.fairness import UserFairness, user_fairness
 from recsmith.evaluation.groups import check_ids, user_labels
 from recsmith.evaluation.item_fairness import POPULARITY, ItemFairness, item_fairness, item_groups
 from recsmith.evaluation.limits import limits
+from recsmith.evaluation.metrics import ranking
 from recsmith.evaluation.popularity_bias import PopularityBias, popularity_bias
 from recsmith.evaluation.protocol import judge
 from recsmith.evaluation.report import Report, better_first
@@ -168,7 +168,7 @@ def audit(
         bias=tuple(one.bias for one in judged),
         stability=replace(steady, left_out=left_out),
         learning=learned,
-        leakage=tuple(leakage(split)),
+        leakage=ordered[0].leakage,
         limits=limits(ordered[0], split),
         notes=tuple(notes),
         seconds=clock.seconds,
@@ -187,8 +187,8 @@ class _Judged:
     def of(cls, name: str, make: Callable[[], Pipeline], split: Split, seed: int, watch: Watch) -> _Judged:
         with watch(f"{name}: lists") as monitor:
             fitted = make().fit(split.train, rng=seed, monitor=monitor)
-            report = judge(fitted, split, name=name, ks=(_CUT,), rating=False, seed=seed)
-            ranked = rank(fitted, split, [METRIC])
+            ranked = rank(fitted, split, ranking.expand(ranking.DEFAULT_METRICS, (_CUT,)))
+            report = judge(fitted, split, name=name, ks=(_CUT,), rating=False, seed=seed, ranked=ranked)
         return cls(report, ranked, popularity_bias(ranked, split, k=_CUT, model=name, seed=seed))
 
     def of_users(self, table: pl.DataFrame | None, by: str, seed: int) -> UserFairness:

@@ -25,6 +25,7 @@ from recsmith.evaluation.significance import (
     holm,
     percentiles,
     replicates,
+    verdict,
 )
 
 PLANNED_USERS = 10_000
@@ -259,9 +260,7 @@ def _judged(
 def _verdict(difference: float, p: float, alpha: float, smaller_is_better: bool) -> str:
     if math.isnan(p):
         return "nothing can be said"
-    if p >= alpha:
-        return "no difference shown"
-    return "better" if (difference < 0) == smaller_is_better else "worse"
+    return verdict(difference, p, alpha, smaller_is_better=smaller_is_better)
 
 
 def _unknown(common: Mapping[str, Any], note: str) -> Effect:
