@@ -49,8 +49,14 @@ class Bundle:
         return self._queries(None if users is None else self.data.users.index(_listed(users)))
 
     def _queries(self, users: IntArray | None) -> Queries:
-        """Requests by user index, with what the user table holds of them where the model looks at it."""
-        queries = self.data.queries(users)
+        """Requests by user index."""
+        return self.with_context(self.data.queries(users))
+
+    def with_context(self, queries: Queries) -> Queries:
+        """The requests with what the user table holds of their users, where the model looks at it.
+
+        Whoever makes requests by other means than ``queries`` needs it for the lists that ``recommend`` gives.
+        """
         if self.data.user_features is None or not isinstance(self.pipeline.model, UserEncoder):
             return queries
         return self.pipeline.informed(queries, rows_of(self.data.user_features, queries.users))

@@ -20,9 +20,10 @@ from recsmith.errors import BundleError, ParameterError, UnknownIdError
 from recsmith.models.bandits.registry import policy_class
 from recsmith.models.registry import model_class
 from recsmith.serving.catalogue import Catalogue
-from recsmith.serving.histories import Reader
+from recsmith.serving.histories import History, Reader, queries
 from recsmith.serving.schemas import BUNDLE_NAME, BundleName
 from recsmith.serving.settings import Signal
+from recsmith.types import Queries
 
 Upserts: TypeAlias = Mapping[str, tuple[dict[str, Any], bool]]
 """Metadata and availability of items that the service was told of, by raw id."""
@@ -74,6 +75,10 @@ class Deployment:
         """The same bundle beside a catalogue in which items have changed."""
         catalogue = self.catalogue.with_upserts(changed)
         return replace(self, catalogue=catalogue, items_version=version, _shown={})
+
+    def queries(self, histories: Sequence[History]) -> Queries:
+        """Requests with these histories, as the bundle itself would make them."""
+        return self.bundle.with_context(queries(histories))
 
     def shown(self, items: Sequence[int]) -> list[tuple[str, orjson.Fragment]]:
         """Raw id and metadata as JSON of items."""

@@ -10,7 +10,7 @@ import numpy as np
 from recsmith.protocols import Explainer, ItemSimilarity
 from recsmith.serving.deployment import Deployment
 from recsmith.serving.events import EXPLORE
-from recsmith.serving.histories import History, queries
+from recsmith.serving.histories import History
 from recsmith.types import FloatArray, IntArray
 
 _NAMED = 3  # items of the history that are given for each item
@@ -34,7 +34,7 @@ def reasons(deployment: Deployment, history: History, items: Sequence[int]) -> l
 def _evidence(deployment: Deployment, history: History, items: IntArray) -> tuple[str, IntArray, FloatArray]:
     """What the numbers are, (h,) items of the history, and (len(items), h) what each does for an item."""
     pipeline = deployment.bundle.pipeline
-    asked = pipeline.weighting.queries(queries([history]))
+    asked = pipeline.weighting.queries(deployment.queries([history]))
     if isinstance(pipeline.model, Explainer):
         parts = pipeline.model.contributions(asked, np.zeros(len(items), dtype=np.int64), items)
         return "contribution", asked.items, parts.reshape(len(items), -1)

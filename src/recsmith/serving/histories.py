@@ -13,7 +13,7 @@ from recsmith.data.dataset import Dataset
 from recsmith.serving.events import Event, digest
 from recsmith.serving.settings import DISLIKE, Signal
 from recsmith.serving.store import Store
-from recsmith.types import FloatArray, IntArray, Queries
+from recsmith.types import BoolArray, FloatArray, IntArray, Queries
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,9 +109,12 @@ class Reader:
             out.append(made)
         return out
 
-    def session(self, history: History, items: Sequence[str]) -> History:
-        """``history`` and views of ``items`` (raw ids, oldest first) that were not stored; unknown ids say nothing."""
-        events = [Event("", "", item, "view", None, 0, None, 0) for item in items]
+    def session(self, history: History, items: Sequence[str], now: int) -> History:
+        """``history`` and views of ``items`` (raw ids, oldest first) at ``now`` (Unix seconds) that were not stored.
+
+        Unknown ids say nothing.
+        """
+        events = [Event("", "", item, "view", None, now, None, 0) for item in items]
         return self._joined(history, events) if events else history
 
     def _history(self, user: int, events: Sequence[Event]) -> History:
@@ -129,30 +132,35 @@ class Reader:
         return self._joined(trained, events) if events else trained
 
     def _joined(self, before: History, events: Sequence[Event]) -> History:
-        """``before`` and then ``events``; what a user came to dislike is no part of it any more."""
+        """``before`` and then ``events``; what a user came to dislike is no part of it any more.
+
+        An event that ``before`` holds already, since the bundle was trained after it, counts once.
+        """
         known = [e for e in events if e.event_type in self.signals]
         items = self.data.items.index([e.item_id for e in known])
         known = [e for e, item in zip(known, items, strict=True) if item >= 0]
         items = items[items >= 0]
         if not known:
             return before
+        times = np.array([e.timestamp for e in known], dtype=np.int64)
         signals = [self.signals[e.event_type] for e in known]
         places = np.array([self._place(e, s) for e, s in zip(known, signals, strict=True)])
         weights = np.array([s.weight for s in signals], dtype=np.float32)
         last = {int(item): place for item, place in zip(items, places, strict=True)}
         disliked = np.array([item for item, place in last.items() if place < DISLIKE], dtype=np.int32)
-        told = (weights > 0) & (places >= DISLIKE) & ~np.isin(items, disliked)
+        wanted = (weights > 0) & (places >= DISLIKE) & ~np.isin(items, disliked)
+        told = wanted & ~_among(items, times, before)
         kept = ~np.isin(before.items, disliked)
-        hides = np.array([s.hides for s in signals]) & ~told
+        hides = np.array([s.hides for s in signals]) & ~wanted
         low, high = self.scale
         return History(
             user=before.user,
             items=np.concatenate([before.items[kept], items[told]]),
             values=_and_then(before.values, kept, (low + places * (high - low))[told], np.float32),
             weights=_and_then(before.weights, kept, weights[told], np.float32),
-            times=_and_then(before.times, kept, np.array([e.timestamp for e in known])[told], np.int64),
+            times=_and_then(before.times, kept, times[told], np.int64),
             hidden=np.union1d(before.hidden, np.union1d(items[hides], disliked)).astype(np.int32),
-            as_trained=False,
+            as_trained=before.as_trained and bool(kept.all()) and not told.any(),
         )
 
     def _place(self, event: Event, signal: Signal) -> float:
@@ -178,6 +186,14 @@ def queries(histories: Sequence[History]) -> Queries:
         as_trained=np.array([h.as_trained for h in histories]),
         **columns,  # type: ignore[arg-type]
     )
+
+
+def _among(items: IntArray, times: IntArray, history: History) -> BoolArray:
+    """(n,) whether a history holds an event with this item at this time; never, where it has no times."""
+    if history.times is None or not len(history.items):
+        return np.zeros(len(items), dtype=np.bool_)
+    held = set(zip(history.items.tolist(), history.times.tolist(), strict=True))
+    return np.array([pair in held for pair in zip(items.tolist(), times.tolist(), strict=True)])
 
 
 def _and_then(before: Any, kept: Any, after: Any, dtype: type) -> Any:

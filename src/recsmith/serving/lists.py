@@ -20,7 +20,7 @@ from recsmith.serving.dry_run import LoggedRequest
 from recsmith.serving.explain import reasons, sentence
 from recsmith.serving.exploration import Explorer
 from recsmith.serving.filters import Filter
-from recsmith.serving.histories import History, queries
+from recsmith.serving.histories import History
 from recsmith.serving.rerank import RULE, Candidates, Similarity, Slot
 from recsmith.serving.rules import Rules
 from recsmith.serving.schemas import RecommendRequest
@@ -85,7 +85,7 @@ class Lister:
     def standing(self, one: Asked, item: int) -> dict[str, Any]:
         """Score of an item that the model knows, and its place in the order of all; None without evidence."""
         pipeline = self.deployment.bundle.pipeline
-        scores = pipeline.model.score(pipeline.weighting.queries(queries([one.history])))[0]
+        scores = pipeline.model.score(pipeline.weighting.queries(self.deployment.queries([one.history])))[0]
         score = float(scores[item])
         if score != score:
             return {"score": None, "rank": None, "of": len(scores)}
@@ -95,7 +95,7 @@ class Lister:
         """A request with the candidates that rules choose from, of which none has hidden any."""
         (outside,) = self._outside([one])
         lists = self.deployment.bundle.pipeline.recommend(
-            queries([one.history]),
+            self.deployment.queries([one.history]),
             depth,
             exclude_each=(np.array([0, len(outside)]), outside.astype(np.int64)),
         )
@@ -149,7 +149,7 @@ class Lister:
         bounds = np.zeros(len(asked) + 1, dtype=np.int64)
         np.cumsum([len(items) for items in outside], out=bounds[1:])
         lists = self.deployment.bundle.pipeline.recommend(
-            queries([one.history for one in asked]),
+            self.deployment.queries([one.history for one in asked]),
             max(lengths) if self.explorer is None else max(*lengths, self.explorer.settings.candidates),
             filter_seen=not asked[0].request.include_seen,
             include=include,

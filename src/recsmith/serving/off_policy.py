@@ -126,7 +126,9 @@ def would_show(
         hidden = [history.hidden for history in some]
         bounds = np.r_[0, np.cumsum([len(items) for items in hidden])]
         lists = bundle.pipeline.recommend(
-            queries(some), k, exclude_each=(bounds, np.concatenate(hidden).astype(np.int64))
+            bundle.with_context(queries(some)),
+            k,
+            exclude_each=(bounds, np.concatenate(hidden).astype(np.int64)),
         )
         found[start : start + len(some)] = lists.items
     row = slots.join(answers.with_row_index("answer"), on="recomm_id", maintain_order="left")["answer"]

@@ -105,7 +105,7 @@ def active(store: Store, bundle: Path) -> Path:
 
 
 def _frames(bundle: Bundle, store: Store, signals: Mapping[str, Signal]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All events, those of the bundle's log first, and those of the store alone; without erased users."""
+    """All events, those of the bundle's log first, and those that only the store has; without erased users."""
     data = bundle.data
     if data.time is None:
         raise DataError(f"{data.name} has no timestamps, so newer events have no place behind its own.")
@@ -135,6 +135,11 @@ def _frames(bundle: Bundle, store: Store, signals: Mapping[str, Signal]) -> tupl
     spelt = [known[key].cast(pl.String).eq_missing(disliked[key]) for key in pair]  # "007" is not the user 7
     taken_back = known.filter(spelt[0] & spelt[1])
     old, new = (frame.join(taken_back, on=pair, how="anti", maintain_order="left") for frame in (old, new))
+    new = new.join(old, on=[*pair, "timestamp"], how="anti", maintain_order="left")
+    if new.is_empty():
+        raise DataError(
+            "The bundle has learned every event of the store that says what a user wants already."
+        )
     return pl.concat([old, new]), new
 
 

@@ -183,7 +183,7 @@ class Service:
         out = []
         for (request, seen, assigned), history in zip(wanted, histories, strict=True):
             if request.context.recent_items:
-                history = deployment.reader.session(history, request.context.recent_items)
+                history = deployment.reader.session(history, request.context.recent_items, int(time.time()))
             bought = self._bought(deployment, request, seen, rules)
             out.append(Asked(request, history, bought, assigned))
         return out
