@@ -103,7 +103,9 @@ def side_by_side(obp: Obp, arrays: Arrays) -> dict[str, Any]:
         "ours": {n: found[n].value for n in names},
         "theirs": values,
         "difference": max(abs(found[n].value - values[n]) for n in names),
-        "inside": {n: bool(drawn[n].interval.low <= values[n] <= drawn[n].interval.high) for n in names},
+        "inside": {
+            n: bool(one.low <= values[n] <= one.high) for n in names if (one := drawn[n].interval) is not None
+        },
         "seconds": {
             "ours": plain,
             "theirs": seconds["estimate"],

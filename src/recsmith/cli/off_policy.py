@@ -81,6 +81,14 @@ def off_policy(
     per_list: Annotated[
         bool, typer.Option("--per-list", help="Whole lists, not places.", rich_help_panel=_OF_STORE)
     ] = False,
+    in_sample: Annotated[
+        bool,
+        typer.Option(
+            "--in-sample",
+            help="Count answers before the bundle's newest event too: optimistic.",
+            rich_help_panel=_OF_STORE,
+        ),
+    ] = False,
     since: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="2026-11-01, or Unix seconds.", rich_help_panel=_OF_STORE),
@@ -122,7 +130,7 @@ def off_policy(
         raise ParameterError("off-policy wants a log: a FILE or open-bandit, or --store URL with --bundle.")
     of_file = {"--policy": policy, "--column": column, "--features": features, "--path": path}
     of_store = {"--bundle": bundle, "--reward": reward, "--explored": explored, "--per-list": per_list,
-                "--since": since, "--until": until}  # fmt: skip
+                "--in-sample": in_sample, "--since": since, "--until": until}  # fmt: skip
     if store is None:
         refuse_given(of_store, "the service's log, --store URL")
     else:
@@ -142,8 +150,9 @@ def off_policy(
     if store is not None:
         _refuse_models(names, "cannot be had with --store")
         found = _of_store(
-            store, bundle, reward, (moment("--since", since), moment("--until", until)), explored, per_list,
-            common if per_list else common | tuning,
+            store, bundle, reward, (moment("--since", since), moment("--until", until)),
+            {"explored": explored, "per_list": per_list, "in_sample": in_sample}
+            | common | ({} if per_list else tuning),
         )  # fmt: skip
     else:
         table = _Table.read(source or "", path, dict(pairs("--column", column or [])), listed(features or ""))
@@ -336,8 +345,6 @@ def _of_store(
     bundle: Path | None,
     reward: list[str] | None,
     between: tuple[int | None, int | None],
-    explored: bool,
-    per_list: bool,
     options: dict[str, Any],
 ) -> OffPolicyResult:
     if bundle is None:
@@ -358,7 +365,7 @@ def _of_store(
                 raise ParameterError.unknown("event in the store", name, known)
         slots = logged.slots(opened, since=between[0], until=between[1])
         frame = logged.rewarded(slots, events, worth)
-        return off_policy.estimate(frame, loaded, opened, explored=explored, per_list=per_list, **options)
+        return off_policy.estimate(frame, loaded, opened, **options)
 
 
 def _worth(texts: list[str]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsmith.data.dataset import Dataset
+from recsmith.errors import DataError
 from recsmith.serving.events import Event, digest
 from recsmith.serving.settings import DISLIKE, Signal
 from recsmith.serving.store import Store
@@ -109,6 +110,26 @@ class Reader:
             out.append(made)
         return out
 
+    def read_before(self, users: IntArray, seen: Sequence[Seen], at: IntArray) -> list[History]:
+        """The evidence at past moments ``at`` (n,), Unix seconds: of the bundle's log only events before them.
+
+        ``seen`` holds events before these moments alone. A history that is cut is not what the model was fitted on.
+
+        Raises
+        ------
+        DataError
+            The bundle's log has no times.
+        """
+        if self.data.time is None:
+            raise DataError(
+                f"The bundle's log {self.data.name!r} has no times, so which of its events came before a past answer "
+                "is not known. Fit the bundle on a log with times."
+            )
+        rows = zip(users.tolist(), seen, at.tolist(), strict=True)
+        return [
+            self._history(-1 if what.erased else user, what.events, moment) for user, what, moment in rows
+        ]
+
     def session(self, history: History, items: Sequence[str], now: int) -> History:
         """``history`` and views of ``items`` (raw ids, oldest first) at ``now`` (Unix seconds) that were not stored.
 
@@ -117,9 +138,13 @@ class Reader:
         events = [Event("", "", item, "view", None, now, None, 0) for item in items]
         return self._joined(history, events) if events else history
 
-    def _history(self, user: int, events: Sequence[Event]) -> History:
+    def _history(self, user: int, events: Sequence[Event], before: int | None = None) -> History:
+        """What the bundle's log has of a user, up to a moment where one is given, and then ``events``."""
         data = self.data
-        low, high = (int(data.offsets[user]), int(data.offsets[user + 1])) if user >= 0 else (0, 0)
+        low, end = (int(data.offsets[user]), int(data.offsets[user + 1])) if user >= 0 else (0, 0)
+        high = end
+        if before is not None and data.time is not None:
+            high = low + int(np.searchsorted(data.time[low:end], before, side="left"))
         trained = History(
             user=user,
             items=data.item[low:high],
@@ -127,7 +152,7 @@ class Reader:
             weights=None if data.weight is None else data.weight[low:high],
             times=None if data.time is None else data.time[low:high],
             hidden=data.item[:0],
-            as_trained=user >= 0,
+            as_trained=user >= 0 and high == end,
         )
         return self._joined(trained, events) if events else trained
 

@@ -3,6 +3,10 @@
 A bundle gives one list, so the target's probability of an item in a place is 1 or 0. The log says something of it where
 chance had a part: places that exploration filled, or variants of an experiment. Where the logged list was certain
 (propensity 1) and the bundle would have shown something else, nothing can be said, and no figure is given.
+
+A bundle that was fitted on what came after an answer has learned from the reward that is to evaluate it. So only
+answers after the newest event of its log count, unless the in-sample estimate is requested, which is optimistic and
+says so.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -101,8 +106,8 @@ def would_show(
     Parameters
     ----------
     bundle
-        Asked with what the user had done before the answer. Its lists are its own: without rules, filters and items
-        left out by the request, which are not logged.
+        Asked with what the user had done before the answer: of its own log, too, only earlier events count. Its lists
+        are its own: without rules, filters and items left out by the request, which are not logged.
     slots
         Columns ``recomm_id, user_id, timestamp, item_id, rank``.
     store
@@ -114,6 +119,11 @@ def would_show(
     -------
     numpy.ndarray
         (n,) float64, 1 or 0.
+
+    Raises
+    ------
+    DataError
+        The bundle's log has no times.
     """
     answers = slots.group_by("recomm_id", maintain_order=True).agg(
         pl.col("user_id", "timestamp").first(), k=pl.col("rank").max()
@@ -152,7 +162,8 @@ def _histories(
         else Seen()
         for user, at in zip(users, answers["timestamp"].to_list(), strict=True)
     ]
-    return Reader(bundle.data, signals).read(bundle.data.users.index(users), seen, "off-policy")
+    known = bundle.data.users.index(users)
+    return Reader(bundle.data, signals).read_before(known, seen, answers["timestamp"].to_numpy())
 
 
 def estimate(
@@ -163,6 +174,7 @@ def estimate(
     signals: Mapping[str, Signal] = SIGNALS,
     explored: bool = False,
     per_list: bool = False,
+    in_sample: bool = False,
     **options: Any,
 ) -> OffPolicyResult:
     """What ``bundle`` would have earned in the place of what was shown.
@@ -175,15 +187,19 @@ def estimate(
         Judge only the places that a policy filled.
     per_list
         Judge whole lists instead of single places; see ``evaluate_slates``.
+    in_sample
+        Answers up to the newest event of the bundle's log count too. The bundle was fitted on events that came after
+        them, their rewards among these, so the estimate is optimistic; the notes say of how many places.
     **options
         Of ``evaluate_policy`` or ``evaluate_slates``.
 
     Raises
     ------
     DataError
-        Nothing was shown, or the log has no overlap with the bundle.
+        Nothing was shown, or nothing after the bundle's newest event; the bundle's log has no times; or the log has no
+        overlap with the bundle.
     """
-    log = ServiceLog.of(rewarded, explored=explored)
+    log, learned = _judging(ServiceLog.of(rewarded, explored=explored), bundle, in_sample)
     target = would_show(bundle, log.slots, store, signals)
     found = (
         evaluate_slates(log.lists(target), **options)
@@ -192,4 +208,34 @@ def estimate(
     )
     agreed = f"The bundle would have shown {target.mean():.1%} of the {len(target):,} places as they were."
     missing = f"{log.left_out:,} places without a propensity are left out."
-    return replace(found, notes=(agreed, *found.notes, *([missing] if log.left_out else [])))
+    return replace(found, notes=(agreed, *learned, *found.notes, *([missing] if log.left_out else [])))
+
+
+def _judging(log: ServiceLog, bundle: Bundle, in_sample: bool) -> tuple[ServiceLog, list[str]]:
+    """The places whose rewards the bundle cannot have learned, or all of them; and what to say of the others."""
+    newest = bundle.data.last_time()
+    if newest is None:
+        raise DataError(
+            f"The bundle's log {bundle.data.name!r} has no times, so whether the bundle was fitted on what the answers "
+            "earned is not known. Fit it on a log with times, of events before the answers."
+        )
+    later = pl.col("timestamp") > newest
+    learned = log.slots.filter(~later).height
+    if not learned:
+        return log, []
+    until = f"{datetime.fromtimestamp(newest, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if in_sample:
+        return log, [
+            f"Warning: {learned:,} of {log.slots.height:,} places were shown up to {until}, the newest event that the "
+            "bundle was fitted on: it has learned from their rewards, so the estimate is optimistic."
+        ]
+    if learned == log.slots.height:
+        raise DataError(
+            f"All {learned:,} places were shown up to {until}, the newest event that the bundle was fitted on: it has "
+            "learned from their rewards. Evaluate it by answers that came later, or a bundle that is fitted on events "
+            "before the answers; or ask for the optimistic estimate: --in-sample (in_sample=True)."
+        )
+    return replace(log, slots=log.slots.filter(later)), [
+        f"{learned:,} places that were shown up to {until}, the newest event that the bundle was fitted on, are left out: "
+        "it has learned from their rewards."
+    ]

@@ -147,7 +147,8 @@ def store(tmp_path):
 @pytest.fixture
 def bundle(cli, tmp_path):
     (tmp_path / "train.csv").write_text(
-        "user_id,item_id\n" + "".join(f"u{u},i0{i}\n" for i in range(3) for u in range(9 - i))
+        "user_id,item_id,timestamp\n"
+        + "".join(f"u{u},i0{i},{1_700_000_000 + 10 * u + i}\n" for i in range(3) for u in range(9 - i))
     )
     trained = cli("train", "popular", "--data", tmp_path / "train.csv", "--out", tmp_path / "b")
     assert trained.status == 0, trained.err

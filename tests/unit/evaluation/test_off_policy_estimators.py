@@ -436,10 +436,63 @@ def test_warnings():
     )
     notes = evaluate_policy(rare, np.array([[0.5, 0.5]])).notes
     assert any("effective rounds of 100" in note for note in notes)
-    assert any("replay is right only where the log is uniform" in note for note in notes)
+    assert any("replay: biased by the log, which is not uniform" in note for note in notes)
     small = LoggedBandit(action=[0, 1] * 3, reward=[1, 0] * 3, propensity=[0.5] * 6, n_actions=2)
     (note,) = (n for n in evaluate_policy(small, np.array([[0.5, 0.5]])).notes if n.startswith("Warning"))
     assert note.startswith("Warning: the log is small, 6 rounds (6.0 effective)")
+
+
+def test_a_mean_weight_away_from_1_is_told_with_its_error():
+    """In half of the rounds the item was certain; elsewhere propensities are too small by a third."""
+    rng = np.random.default_rng(0)
+    action = rng.integers(0, 2, 400)
+    certain = np.arange(400) % 2 == 0
+    target = np.where(certain, np.arange(400) % 100 > 1, 0.5)  # 1 % of it was impossible
+    log = LoggedBandit(
+        action=action, reward=action, propensity=np.where(certain, 1.0, 0.5 / 1.56), n_actions=2
+    )
+    notes = evaluate_policy(log, target, estimators=["ips"]).notes
+    assert any("the mean weight is 1.270, not 0.99 (standard error 0.0" in note for note in notes)
+    right = evaluate_policy(replace(log, propensity=np.where(certain, 1.0, 0.5)), target, estimators=["ips"])
+    assert not any("mean weight" in note for note in right.notes)
+
+
+def test_a_mean_weight_that_few_rounds_carry_is_told():
+    """Weight 1.56 on average, of which one round has a third: within its error, and still no factor to trust."""
+    log = LoggedBandit(
+        action=[0] + [1] * 99, reward=[1.0] * 100, propensity=[1 / 116] + [0.5 / 0.8] * 99, n_actions=2
+    )
+    (note,) = (n for n in evaluate_policy(log, np.array([[0.5, 0.5]])).notes if "mean weight" in n)
+    assert "not 1 (standard error 0.57" in note and "chance can be the reason" in note
+
+
+def test_the_error_of_the_mean_weight_is_that_of_units():
+    log, target, _ = bandit(200)
+    chosen = target[np.arange(200), log.action, log.positions]
+    rows = np.tile(np.arange(200), 4)
+    many = replace(log.take(rows), unit=rows)
+    once = evaluate_policy(replace(log, unit=np.arange(200)), chosen, estimators=["ips"]).overlap
+    assert evaluate_policy(many, chosen[rows], estimators=["ips"]).overlap.mean_error == pytest.approx(
+        once.mean_error
+    )
+
+
+def test_a_biased_estimate_has_no_interval():
+    """Bounds around dm, replay of an uneven log and shrunken weights cover the truth in 0 to 37 %: there are none."""
+    log, target, _, wrong = world(3)
+    found = evaluate_policy(log, target, rewards=wrong)
+    without = {one.estimator for one in found.estimates if one.interval is None}
+    assert without == {"replay", "dm", "clipped-ips", "switch-dr", "dros"}
+    assert all(one.error > 0 for one in found.estimates)
+    said = " ".join(found.notes)
+    assert "No interval for clipped-ips, switch-dr, dros: biased by weights that are made smaller" in said
+    assert "No interval for dm: biased by the error of the predicted rewards" in said
+    plain = {one["estimator"]: one["interval"] for one in found.as_dict()["estimates"]}
+    assert plain["dros"] is None and plain["ips"] is not None
+    uniform = evaluate_policy(
+        replace(log, propensity=np.full(len(log), 1 / 3)), target, estimators=["replay"]
+    )
+    assert uniform["replay"].interval is not None
 
 
 def test_results_are_plain_and_shown():

@@ -14,6 +14,8 @@ from recsmith.experiment.train import train
 from recsmith.serving.events import Exposure, NewEvent
 from recsmith.serving.logged import events, rewarded, slots
 from recsmith.serving.off_policy import ServiceLog, estimate, would_show
+from recsmith.serving.retrain import retrain
+from recsmith.serving.settings import SIGNALS
 from recsmith.serving.store import Store
 
 ITEMS = ["a", "b", "c", "d"]  # from the most to the least popular
@@ -22,8 +24,12 @@ ITEMS = ["a", "b", "c", "d"]  # from the most to the least popular
 @pytest.fixture(scope="module")
 def bundle():
     """Popularity: a 4, b 3, c 2, d 1."""
-    pairs = [(f"u{n}", item) for n in range(4) for item in ITEMS[: 4 - n]]
-    return train("popular", build([user for user, _ in pairs], [item for _, item in pairs]))
+    return train("popular", timed([(f"u{n}", item) for n in range(4) for item in ITEMS[: 4 - n]]))
+
+
+def timed(pairs):
+    """A log of pairs, the n-th at second n."""
+    return build([user for user, _ in pairs], [item for _, item in pairs], times=range(len(pairs)))
 
 
 @pytest.fixture
@@ -134,8 +140,51 @@ def test_the_share_of_a_variant_counts_once_in_a_list(bundle, store):
 
 def test_what_was_erased_is_not_asked_for(store):
     pairs = [("u0", "a")] * 3 + [("u1", "b")] * 2 + [("u2", "c")]
-    bundle = train("popular", build([user for user, _ in pairs], [item for _, item in pairs]))
+    bundle = train("popular", timed(pairs))
     store.erase("u0")
     show(store, "r1", "u0", ["a"], [0.5], at=2_000_000_000)
     show(store, "r2", "u1", ["a"], [0.5], at=2_000_000_000)
     assert would_show(bundle, ServiceLog.of(log_of(store)).slots, store).tolist() == [1, 1]
+
+
+def explored_log(store, start, n):
+    """The second place is drawn, b or c with 1/2 each; half of those who see b click it. Others like a, unprompted."""
+    for row in range(start, start + n):
+        act(store, f"fan{row}", "a", at=100 + 2 * row, kind="like")
+        show(store, f"r{row}", f"new{row}", ["d", "bc"[row % 2]], [1.0, 0.5], at=100 + 2 * row)
+        if row % 4 == 0:
+            act(store, f"new{row}", "b", at=101 + 2 * row, recomm_id=f"r{row}")
+
+
+def test_a_bundle_is_not_evaluated_by_rewards_that_it_has_learned(bundle, store):
+    """Retrained on the clicks of the log, it holds the clicked items as seen; a bundle of before earns .5."""
+    explored_log(store, 0, 400)
+    retrained = retrain(bundle, store, SIGNALS).bundle
+    log = log_of(store)
+    with pytest.raises(DataError, match=r"All 400 places .* learned from their rewards.*--in-sample"):
+        estimate(log, retrained, store, explored=True)
+    found = estimate(log, retrained, store, explored=True, in_sample=True)
+    assert found["ips"].value == pytest.approx(0.5, abs=0.01)
+    assert any("it has learned from their rewards, so the estimate is optimistic" in n for n in found.notes)
+    assert found["ips"].value == pytest.approx(estimate(log, bundle, store, explored=True)["ips"].value)
+
+
+def test_answers_after_a_bundles_newest_event_evaluate_it(bundle, store):
+    explored_log(store, 0, 40)
+    retrained = retrain(bundle, store, SIGNALS).bundle
+    explored_log(store, 40, 400)
+    found = estimate(log_of(store), retrained, store, explored=True)
+    assert found.overlap.rounds == 400
+    assert found["ips"].value == pytest.approx(0.5, abs=0.01)
+    assert any(
+        note.startswith("40 places that were shown up to 1970-01-01 00:02:58 UTC") for note in found.notes
+    )
+
+
+def test_a_bundle_without_times_is_refused(store):
+    untimed = train("popular", build(["u1", "u1", "u2"], ["a", "b", "a"]))
+    explored_log(store, 0, 40)
+    with pytest.raises(DataError, match="has no times"):
+        estimate(log_of(store), untimed, store)
+    with pytest.raises(DataError, match="has no times"):
+        would_show(untimed, ServiceLog.of(log_of(store)).slots, store)

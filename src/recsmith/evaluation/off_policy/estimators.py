@@ -33,6 +33,9 @@ class Estimator:
     parameter: str | None = None  #: name of its parameter, which bounds or shrinks the weights
     shrink: Shrinkage | None = None  #: what the parameter does
     weighted: bool = True  #: uses importance weights: of no worth where the target leaves the log's support
+    bias: str | None = (
+        None  #: what biases it; its sampling error alone is then no interval of the target's reward
+    )
 
 
 def value(terms: Terms) -> float:
@@ -166,18 +169,24 @@ def _corrected(rounds: Rounds, weight: FloatArray) -> Terms:
     return (rounds.sample(of_target + weight * (rounds.reward - predicted)),)
 
 
+_SHRUNK = "weights that are made smaller"
+
 #: Name -> estimator, in the order of reports.
 ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
     {
         "replay": Estimator(replay),
         "ips": Estimator(ips),
         "snips": Estimator(snips),
-        "clipped-ips": Estimator(clipped_ips, parameter="limit", shrink=clipped),
-        "dm": Estimator(direct, model=True, weighted=False),
+        "clipped-ips": Estimator(clipped_ips, parameter="limit", shrink=clipped, bias=_SHRUNK),
+        "dm": Estimator(direct, model=True, weighted=False, bias="the error of the predicted rewards"),
         "dr": Estimator(doubly_robust, model=True),
         "sndr": Estimator(self_normalized_doubly_robust, model=True),
-        "switch-dr": Estimator(switch_doubly_robust, model=True, parameter="tau", shrink=switched),
-        "dros": Estimator(shrunk_doubly_robust, model=True, parameter="strength", shrink=shrunk),
+        "switch-dr": Estimator(
+            switch_doubly_robust, model=True, parameter="tau", shrink=switched, bias=_SHRUNK
+        ),
+        "dros": Estimator(
+            shrunk_doubly_robust, model=True, parameter="strength", shrink=shrunk, bias=_SHRUNK
+        ),
     }
 )
 

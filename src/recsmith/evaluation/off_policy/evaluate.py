@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from recsmith.evaluation.off_policy.result import Estimate, OffPolicyResult, Ove
 from recsmith.evaluation.off_policy.rounds import Rounds, Target
 from recsmith.evaluation.off_policy.slates import LoggedSlates
 from recsmith.evaluation.off_policy.tuning import Rule
-from recsmith.evaluation.significance import Interval, replicates
+from recsmith.evaluation.significance import Interval, Sample, replicates
 from recsmith.types import FloatArray
 
 Method: TypeAlias = Literal["bootstrap", "normal"]
@@ -58,7 +59,8 @@ def evaluate_policy(
         ``"slope"`` or ``"mse"``, see ``tuned``.
     intervals
         ``"bootstrap"``: percentiles over rounds drawn with replacement (over units, where the log has them), the
-        normalization drawn too; a parameter that was chosen stays. ``"normal"``: the delta method.
+        normalization drawn too. ``"normal"``: the delta method. Of an estimate that is biased on this log there is
+        none: ``dm``, those with a parameter, and ``replay`` where the log is not uniform.
     most_outside
         Share, in [0, 1], of the target's probability that may lie outside the log's support: on other actions where
         the logged one was certain; or on actions never shown, where the mean weight is below 1 by more than chance.
@@ -85,13 +87,18 @@ def evaluate_policy(
         for name, one in chosen.items()
     }
     found = judged({**terms, "logged": (rounds.sample(rounds.reward),)}, intervals, level, resamples, seed)
+    biases = _biases(log, chosen)
     named = [
-        Estimate(e.estimator, e.value, e.interval, e.error, _said(chosen[e.estimator], values[e.estimator]))
-        for e in found[:-1]
+        replace(
+            one,
+            interval=None if one.estimator in biases else one.interval,
+            parameter=_said(chosen[one.estimator], values[one.estimator]),
+        )
+        for one in found[:-1]
     ]
     return OffPolicyResult(
         estimates=tuple(named), logged=found[-1], overlap=overlap, level=level, method=intervals,
-        notes=(*notes_on(overlap), *_of_estimators(log, values)),
+        notes=(*notes_on(overlap), *_without_interval(biases)),
     )  # fmt: skip
 
 
@@ -126,7 +133,9 @@ def evaluate_slates(
     _check(intervals, level, resamples, most_outside)
     chosen = slates.choose(estimators, model=log.predicted is not None and log.expected is not None)
     terms = {name: one(log) for name, one in chosen.items()}
-    overlap = _of_weights(log.whole, float(log.impossible.mean()))
+    whole = log.whole
+    error = _error((Sample(whole, np.ones(len(whole))),))
+    overlap = _of_weights(whole, error, float(log.impossible.mean()))
     _check_outside(overlap, most_outside)
     if overlap.effective == 0 and "slate-ips" in chosen:
         raise DataError(
@@ -156,34 +165,38 @@ def judged(
 
 def overlap_of(rounds: Rounds) -> Overlap:
     """Effective sample size, largest and mean weight, and what the log cannot or does not show of the target."""
-    return _of_weights(rounds.weight, float(rounds.impossible.mean()), float(rounds.unseen.mean()))
+    error = _error((rounds.sample(rounds.weight),))
+    return _of_weights(rounds.weight, error, float(rounds.impossible.mean()), float(rounds.unseen.mean()))
 
 
-def _of_weights(weight: FloatArray, impossible: float, unseen: float = 0.0) -> Overlap:
+def _of_weights(weight: FloatArray, error: float, impossible: float, unseen: float = 0.0) -> Overlap:
     squares = float(weight @ weight)
-    n = len(weight)
     return Overlap(
-        rounds=n,
+        rounds=len(weight),
         effective=float(weight.sum()) ** 2 / squares if squares else 0.0,
         largest=float(weight.max()),
         mean=float(weight.mean()),
-        mean_error=float(weight.std() / np.sqrt(n)),
+        mean_error=error,
         impossible=impossible,
         unseen=unseen,
     )
 
 
-def _of_estimators(log: LoggedBandit, values: Mapping[str, float | None]) -> list[str]:
-    notes = []
-    if "replay" in values and float(np.ptp(log.propensity)) > 1e-9:
-        notes.append("replay is right only where the log is uniform, and this one is not.")
-    if "dm" in values:
-        notes.append("The interval of dm does not hold the error of the predicted rewards.")
-    if shrunk := [name for name, bound in values.items() if bound is not None and np.isfinite(bound)]:
-        notes.append(
-            f"Intervals of {', '.join(shrunk)} do not hold the bias of weights that were made smaller."
-        )
-    return notes
+def _biases(log: LoggedBandit, chosen: Mapping[str, Estimator]) -> dict[str, str]:
+    """Estimator -> what biases it on this log."""
+    found = {name: one.bias for name, one in chosen.items() if one.bias is not None}
+    if "replay" in chosen and float(np.ptp(log.propensity)) > 1e-9:
+        found["replay"] = "the log, which is not uniform"
+    return found
+
+
+def _without_interval(biases: Mapping[str, str]) -> list[str]:
+    """Why estimates have no interval, a sentence for each reason."""
+    return [
+        f"No interval for {', '.join(name for name, why in biases.items() if why == bias)}: biased by {bias}, of which "
+        "the sampling error says nothing."
+        for bias in dict.fromkeys(biases.values())
+    ]
 
 
 def _error(terms: Terms) -> float:

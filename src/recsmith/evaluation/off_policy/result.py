@@ -11,6 +11,7 @@ from recsmith.errors import ParameterError
 from recsmith.evaluation.significance import Interval
 from recsmith.tables import Table
 
+_MEAN_AWAY = 0.1  # of the mean weight from what is expected, within its error: told all the same
 _FEW = 30  # rounds, or effective rounds, below which intervals are too hopeful
 
 
@@ -20,8 +21,8 @@ class Estimate:
 
     estimator: str
     value: float  #: mean reward of a round, or of a list
-    interval: Interval
-    error: float  #: standard error by the delta method
+    interval: Interval | None  #: None where the estimate is biased on this log: the notes say by what
+    error: float  #: standard error by the delta method: of the sampling alone, without a bias
     parameter: dict[str, float] | None = None  #: name and value, where the estimator has one
 
 
@@ -33,7 +34,7 @@ class Overlap:
     effective: float  #: (sum w)^2 / sum w^2: the rounds that an equally weighted sample would have
     largest: float  #: weight
     mean: float  #: weight; about 1 where the propensities are right and the target stays in the log's support
-    mean_error: float  #: standard error of ``mean``
+    mean_error: float  #: standard error of ``mean``, rounds of a unit together; NaN of one unit
     impossible: float  #: share of the target's probability on other actions where the logged one was certain
     unseen: float = 0.0  #: share on actions that the log never shows, by chance or because it cannot
 
@@ -125,20 +126,33 @@ def notes_on(overlap: Overlap, per: str = "round") -> list[str]:
             f"Warning: the weights leave {overlap.effective:,.0f} effective {per}s of {overlap.rounds:,} "
             f"({overlap.share:.1%}). The intervals are too hopeful where few {per}s carry the estimate."
         )
-    away = abs(overlap.mean - 1)
-    if away > max(3 * overlap.mean_error, 1e-6) and overlap.impossible == 0:
-        notes.append(
-            f"Warning: the mean weight is {overlap.mean:.3f}, not 1 (standard error {overlap.mean_error:.3f}). "
-            "Propensities are wrong, or the target leaves the log's support."
-        )
-    return notes
+    return notes + _on_the_mean_weight(overlap)
+
+
+def _on_the_mean_weight(overlap: Overlap) -> list[str]:
+    """The arithmetic mean test of propensities: where they are right, weights are 1 on average.
+
+    What of the target was impossible has no weight, so the expected mean is less by that. L. Li, J. Y. Kim, I. Zitouni.
+    Toward predicting the outcome of an A/B experiment for search relevance. WSDM 2015.
+    """
+    expected = 1 - overlap.impossible
+    away = abs(overlap.mean - expected)
+    error = f"standard error {overlap.mean_error:.3f}"
+    found = f"Warning: the mean weight is {overlap.mean:.3f}, not {expected:.4g} ({error})."
+    if away > max(3 * overlap.mean_error, 1e-6):
+        return [f"{found} Propensities are wrong, or the target leaves the log's support."]
+    if away > _MEAN_AWAY:
+        return [
+            f"{found} So few rounds carry the weight that chance can be the reason; ips is off by such a factor."
+        ]
+    return []
 
 
 def _row(one: Estimate) -> tuple[str, ...]:
     """Four digits that count: rewards may be small."""
-    low, high = one.interval
+    between = "-" if one.interval is None else "{:.4g} to {:.4g}".format(*one.interval)
     set_to = ", ".join(f"{name} {value:.4g}" for name, value in (one.parameter or {}).items())
-    return one.estimator, f"{one.value:.4g}", f"{low:.4g} to {high:.4g}", f"{one.error:.2g}", set_to
+    return one.estimator, f"{one.value:.4g}", between, f"{one.error:.2g}", set_to
 
 
 def _plain(value: Any) -> Any:
