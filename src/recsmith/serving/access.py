@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from recsmith.serving.events import ApiKey, Role, hash_secret
@@ -40,7 +40,11 @@ class Keys:
 
     def reload(self) -> None:
         """Read them anew."""
-        self._keys = {key.hash: key for key in self._read() if key.revoked is None}
+        self.take(self._read())
+
+    def take(self, keys: Sequence[ApiKey]) -> None:
+        """Let these keys, all that there are, open what they may."""
+        self._keys = {key.hash: key for key in keys if key.revoked is None}
 
     def find(self, secret: str) -> ApiKey | None:
         """The key of a secret; compared in constant time."""

@@ -26,8 +26,8 @@ class Answer:
     experiment: str | None = None
     variant: str | None = None
 
-    def body(self, user: str | None, recomm_id: str, now: float) -> bytes:
-        """The response as JSON."""
+    def body(self, user: str | None, recomm_id: str, now: float, *, degraded: bool = False) -> bytes:
+        """The response as JSON; ``degraded`` says in it that newer events may be missing."""
         values: dict[str, Any] = {
             "user_id": user,
             "recommendations": self.recommendations,
@@ -38,6 +38,8 @@ class Answer:
         }
         if self.variant is not None:
             values["variant"] = self.variant
+        if degraded:
+            values["degraded"] = True
         return orjson.dumps(values)
 
     def exposure(self, user: str | None, recomm_id: str, now: float, *, shadow: bool = False) -> Exposure:

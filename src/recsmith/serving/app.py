@@ -98,6 +98,7 @@ async def _watch(runtime: Runtime) -> None:
     for look in itertools.count():
         await asyncio.sleep(_LOOK_SECONDS)
         try:
+            await asyncio.to_thread(runtime.recover)
             await asyncio.to_thread(runtime.service.refresh)
             await asyncio.to_thread(runtime.service.learn)
             if look % _PRUNE_EVERY == 0:

@@ -6,7 +6,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,12 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from recsmith.errors import ParameterError, StorageError
+from recsmith.serving import postgresql as pg
 from recsmith.serving.migrations import migrate
 
-_PATIENCE_S = 30.0  # that a connection waits for another one to let go
 _PAUSE_S = 0.01
-#: Of libpq, in seconds but for the last, in ms: a server that has gone silent is given up; what the URL says wins.
-_REACH = {
-    "connect_timeout": 2,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
-_ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7309453663391643509)"}
+_LOCK = "SELECT pg_advisory_xact_lock(7309453663391643509)"
 _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _OUTAGES = (
     exc.OperationalError,
@@ -39,10 +32,20 @@ _OUTAGES = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Seconds, > 0, after which a transaction is given up that the database does not let through."""
+
+    read_s: float = 1.0  #: what a list waits for
+    write_s: float = 5.0  #: feedback, and whatever else is stored
+    bulk_s: float = 60.0  #: a part of a whole log
+    opening_s: float = 3600.0  #: another process may be migrating large tables
+
+
 class Database:
     """A pool of connections. Writers come one after the other, across threads and processes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: Patience | None = None) -> None:
         """Connect, and create or migrate the tables.
 
         Raises
@@ -54,10 +57,10 @@ class Database:
         """
         found = _url(url)
         self._sqlite = found.get_backend_name() == "sqlite"
-        self._alone = _ALONE[found.get_backend_name()]
         self._name = found.render_as_string(hide_password=True)
         self.insert = _INSERT[found.get_backend_name()]  #: with ``on_conflict_do_...``
-        self._engine = _sqlite_engine(found) if self._sqlite else _postgresql_engine(found)
+        self._patience = patience or Patience()
+        self._engine = self._new_engine(found)
         try:
             self._prepare(found)
             with self._storage_errors():
@@ -67,32 +70,70 @@ class Database:
             raise
         self._watching = threading.Lock()
 
+    def _new_engine(self, url: URL) -> Engine:
+        if self._sqlite:
+            return _sqlite_engine(url, self._patience.write_s)
+        return pg.engine(url, read_s=self._patience.read_s, write_s=self._patience.write_s)
+
     def _prepare(self, url: URL) -> None:
         with self._storage_errors():
             if self._sqlite:
                 Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
                 self._write_ahead()
-            with self.write() as connection:
+            with self.write(seconds=self._patience.opening_s) as connection:
                 migrate(connection)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection for one query."""
-        with self._storage_errors(), self._engine.connect() as connection:
+    def read(self, *, bulk: bool = False) -> Iterator[Connection]:
+        """A connection for one query; ``bulk`` is one that reads much, and may take longer than a list waits.
+
+        Raises
+        ------
+        StorageError
+            The database cannot be read, or does not answer in time.
+        """
+        seconds = self._patience.bulk_s if bulk else self._patience.read_s
+        with self._storage_errors(), self._within(seconds), self._engine.connect() as connection:
+            if bulk and not self._sqlite:
+                connection.exec_driver_sql(pg.set_limit(seconds))
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, seconds: float | None = None) -> Iterator[Connection]:
         """A transaction that no other writer overlaps, so numbers rise in the order of commits.
 
         Raises
         ------
         StorageError
-            The disk is full, the file stays locked or the server is gone. The transaction is rolled back.
+            The disk is full, the file stays locked, or the server is gone or does not answer in time. The transaction
+            is rolled back; where the connection breaks while it is committed, that is not known.
         """
-        with self._storage_errors(), self._engine.begin() as connection:
-            connection.exec_driver_sql(self._alone)
+        limit = self._patience.write_s if seconds is None else seconds
+        with self._storage_errors(), self._within(limit), self._engine.connect() as connection:
+            connection.exec_driver_sql(self._alone(limit))
             yield connection
+            with self._unknown_outcome():
+                connection.commit()
+
+    def _alone(self, seconds: float) -> str:
+        """What begins a transaction that no other writer overlaps."""
+        return "BEGIN IMMEDIATE" if self._sqlite else f"{pg.set_limit(seconds)}; {_LOCK}"
+
+    def _within(self, seconds: float) -> AbstractContextManager[None]:
+        return nullcontext() if self._sqlite else pg.within(seconds)
+
+    @contextmanager
+    def _unknown_outcome(self) -> Iterator[None]:
+        """Say of a commit whose answer did not come that it may have been made."""
+        try:
+            yield
+        except exc.DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            raise StorageError(
+                f"The store {self._name} went silent while it committed: {_reason(error)}. What was sent may be "
+                "stored or not. Send it again: events with the same 'event_id' are stored once."
+            ) from error
 
     def version(self) -> int | None:
         """A number that changes with every commit of any process, at the price of microseconds; None where none is."""
@@ -112,7 +153,7 @@ class Database:
         """
         if not self._sqlite:
             return
-        end = time.monotonic() + _PATIENCE_S
+        end = time.monotonic() + self._patience.bulk_s
         with self.read() as connection:
             while time.monotonic() < end:
                 busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
@@ -132,7 +173,7 @@ class Database:
 
     def _write_ahead(self) -> None:
         """Switch to the write-ahead log. SQLite refuses at once where another process is at work."""
-        end = time.monotonic() + _PATIENCE_S
+        end = time.monotonic() + self._patience.bulk_s
         with self._engine.connect() as connection:
             while True:
                 try:
@@ -151,7 +192,7 @@ class Database:
         except Exception as error:
             if not _is_outage(error):
                 raise
-            reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+            reason = _reason(error)
             raise StorageError(
                 f"The store {self._name} cannot be used: {reason}. Nothing is half-written. {self._remedy(reason)}"
             ) from error
@@ -160,10 +201,14 @@ class Database:
         if "disk is full" in reason or "No space left" in reason:
             return "Free some space and try again."
         if "locked" in reason:
-            return f"Another process has held it for more than {_PATIENCE_S:g} s. End that one or try again."
+            return f"Another process has held it for more than {self._patience.write_s:g} s. End that one or try again."
         if self._sqlite:
             return "Look whether the path is a database and may be written, and try again."
         return "Look whether the server runs and lets you in, and try again."
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "orig", error)).strip().partition("\n")[0]
 
 
 def _is_outage(error: Exception) -> bool:
@@ -190,8 +235,8 @@ def _url(text: str) -> URL:
     return url
 
 
-def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _PATIENCE_S})
+def _sqlite_engine(url: URL, seconds: float) -> Engine:
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": seconds})
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: object) -> None:
@@ -199,9 +244,3 @@ def _sqlite_engine(url: URL) -> Engine:
         connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
 
     return engine
-
-
-def _postgresql_engine(url: URL) -> Engine:
-    """An engine that notices before use that the server was restarted, and soon that it cannot be reached."""
-    given = {name: value for name, value in _REACH.items() if name not in url.query}
-    return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=given)

@@ -12,6 +12,7 @@ from recsmith.serving.events import Exposure
 from recsmith.serving.store import Store
 
 log = logging.getLogger("recsmith.serving")
+_AGAIN_SECONDS = 1.0  # between attempts while the store takes none
 _EVERY_SECONDS = 0.05  # a longer wait makes longer work, which answers then wait for
 _AT_ONCE = 2000
 _MOST = 200_000  # that wait while the store is out of reach; then the oldest go
@@ -24,6 +25,7 @@ class ExposureLog:
         """``dropped`` is told of exposures that were lost."""
         self._store, self._dropped = store, dropped
         self._waiting: deque[Exposure] = deque()
+        self.failing: str | None = None  #: why exposures wait; None while they are stored
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recsmith-exposures", daemon=True)
         self._thread.start()
@@ -38,7 +40,7 @@ class ExposureLog:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(_EVERY_SECONDS):
+        while not self._stop.wait(_EVERY_SECONDS if self.failing is None else _AGAIN_SECONDS):
             self._write()
         if not self._write():
             self._dropped(len(self._waiting))
@@ -49,19 +51,25 @@ class ExposureLog:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
             try:
                 self._store.log_exposures(batch)
+                self.failing = None
             except StorageError as error:
+                self.failing = str(error)
                 self._waiting.extendleft(reversed(batch))
-                lost = max(len(self._waiting) - _MOST, 0)
-                for _ in range(lost):
-                    self._waiting.popleft()
-                if lost:
-                    self._dropped(lost)
+                self._drop_oldest()
                 log.warning("%d exposures wait: %s", len(self._waiting), error)
                 return False
             except Exception:  # one of them is no row: the others are kept, and so is this thread
                 log.exception("an exposure could not be written")
                 self._write_singly(batch)
         return True
+
+    def _drop_oldest(self) -> None:
+        """Bound what waits for a store that takes nothing."""
+        lost = max(len(self._waiting) - _MOST, 0)
+        for _ in range(lost):
+            self._waiting.popleft()
+        if lost:
+            self._dropped(lost)
 
     def _write_singly(self, batch: Sequence[Exposure]) -> None:
         """Append what can be appended, and count the rest as lost."""

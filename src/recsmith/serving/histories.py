@@ -37,7 +37,7 @@ class Histories:
         """``users`` are kept, with the newest ``events`` of each."""
         self._store, self._users, self._events = store, users, events
         self._kept: OrderedDict[str, Seen] = OrderedDict()
-        self._erased: Mapping[str, int] = store.erased()
+        self.erased: Mapping[str, int] = store.erased()  #: tombstones, by the ``digest`` of a user's id
 
     def get(self, users: Sequence[str]) -> list[Seen]:
         """What each user did; one question to the store for all who are not in memory."""
@@ -58,6 +58,11 @@ class Histories:
         """What a user did, where that is in memory."""
         return self._kept.get(digest(user))
 
+    def recall(self, user: str) -> Seen:
+        """What a user did, where that is in memory; otherwise only whether the bundle's part counts."""
+        key = digest(user)
+        return self._kept.get(key) or self._seen(key, [])
+
     def forget(self, keys: Iterable[str] | None = None) -> None:
         """Read users anew when they come again, by the ``digest`` of their ids; None: all."""
         if keys is None:
@@ -66,12 +71,8 @@ class Histories:
             for key in keys:
                 self._kept.pop(key, None)
 
-    def reload_erased(self) -> None:
-        """Read the tombstones anew."""
-        self._erased = self._store.erased()
-
     def _seen(self, key: str, events: Sequence[Event]) -> Seen:
-        erased = key in self._erased
+        erased = key in self.erased
         if not events and not erased:
             return _NOTHING
         return Seen(max((e.seq for e in events), default=0), tuple(events), erased)

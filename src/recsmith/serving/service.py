@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,13 +29,13 @@ from recsmith.serving.schemas import RecommendRequest
 from recsmith.serving.settings import Settings
 from recsmith.serving.shared import Shared
 from recsmith.serving.store import Store
+from recsmith.serving.sync import Sync
 from recsmith.types import IntArray
 
 Wanted: TypeAlias = tuple[RecommendRequest, Seen, Assignment | None]
 
 log = logging.getLogger("recsmith.serving")
 _NOBODY = Seen()
-_AGAIN_SECONDS = 2.0  # between questions to a store that is out of reach
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +45,7 @@ class Told:
     answer: Answer
     shadows: Sequence[Answer] = ()
     cached: bool = False
+    degraded: bool = False  #: made without what the store may know
 
 
 class Service:
@@ -64,18 +65,21 @@ class Service:
             The store cannot be reached.
         """
         self.store, self.settings, self.shared = store, settings, shared
-        self.degraded: str | None = None  #: why answers may be behind; None while all is well
-        self._again = 0.0  # when the store is asked again
-        self._mark = store.mark()
+        mark = store.mark()
         self._histories = Histories(store, settings.users_in_memory, settings.history_length)
         self._kept = Kept(settings.answers_in_memory, settings.answers_seconds)
         self._one_at_a_time = threading.RLock()
-        self.control = Control(store, settings, bundle, self._mark)
+        self.control = Control(store, settings, bundle, mark)
         explored = settings.exploration
         self.explorer = None if explored is None else Explorer(store, explored, self.active.main.bundle)
         if explored is not None and (strange := sorted(set(explored.reward) - set(settings.signals))):
             log.warning("exploration is rewarded by events that are no signal here: %s", ", ".join(strange))
-        self.on_keys: Callable[[], None] = lambda: None  #: called when keys were made or revoked
+        self.sync = Sync(store, self._histories, self.control, self.explorer, mark)
+
+    @property
+    def degraded(self) -> str | None:
+        """Why answers may be behind; None while all is well."""
+        return self.sync.behind
 
     @property
     def active(self) -> Active:
@@ -95,7 +99,7 @@ class Service:
             return self._answer(requests)
 
     def _answer(self, requests: Sequence[RecommendRequest]) -> list[Told | Exception]:
-        self.refresh()
+        self.sync.refresh()
         active, rules, now = self.active, self.rules, time.time()
         seen = self._seen([r.user_id for r in requests])
         out: list[Told | Exception | None] = [None] * len(requests)
@@ -113,7 +117,11 @@ class Service:
             made = dict(zip(missing, answers, strict=True))
             for r in rows:
                 answer = made[r] if r in made else found[keys[r]]
-                out[r] = answer if isinstance(answer, Exception) else Told(answer, cached=r not in made)
+                out[r] = (
+                    answer
+                    if isinstance(answer, Exception)
+                    else Told(answer, cached=r not in made, degraded=self.degraded is not None)
+                )
             self._keep({keys[r]: answer for r, answer in made.items() if isinstance(answer, Answer)})
         told: list[Told | Exception] = out  # type: ignore[assignment]
         return self._shadowed(told, requests, seen, active, rules, now) if active.shadows() else told
@@ -123,7 +131,7 @@ class Service:
         if not self._one_at_a_time.acquire(blocking=False):
             return None
         try:
-            if not self.store.unchanged(self._mark) or self.active.shadows():
+            if not self.store.unchanged(self.sync.mark) or self.active.shadows():
                 return None
             seen = _NOBODY if request.user_id is None else self._histories.peek(request.user_id)
             if seen is None:
@@ -131,7 +139,7 @@ class Service:
             deployment, assigned = self.active.choose(request.user_id)
             key = self._key(request, seen, deployment, self.rules, assigned)
             answer = None if key is None else self._kept.get(key)
-            return None if answer is None else Told(answer, cached=True)
+            return None if answer is None else Told(answer, cached=True, degraded=self.degraded is not None)
         except StorageError:
             return None
         finally:
@@ -157,15 +165,8 @@ class Service:
 
     def _seen(self, users: Sequence[str | None]) -> list[Seen]:
         known = [user for user in users if user is not None]
-        found: dict[str, Seen] = {}
-        try:
-            if known and not self._waits():
-                found = dict(zip(known, self._histories.get(known), strict=True))
-        except StorageError as error:
-            self._fall_behind(error)
-        if self.degraded is not None:
-            found = {user: seen for user in known if (seen := self._histories.peek(user)) is not None}
-        return [_NOBODY if user is None else found.get(user, _NOBODY) for user in users]
+        found = dict(zip(known, self.sync.seen(known), strict=True))
+        return [_NOBODY if user is None else found[user] for user in users]
 
     def _read(
         self, deployment: Deployment, users: Sequence[str | None], seen: Sequence[Seen]
@@ -281,46 +282,11 @@ class Service:
     def refresh(self) -> None:
         """Take in what was committed since the last call; where the store is out of reach, go on with what is known."""
         with self._one_at_a_time:
-            self._refresh()
+            self.sync.refresh()
 
-    def _refresh(self) -> None:
-        if self._waits():
-            return
-        try:
-            changes = self.store.changes(self._mark)
-        except StorageError as error:
-            self._fall_behind(error)
-            return
-        if self.degraded is not None:
-            log.info("the store is back")
-            self.degraded = None
-            self._histories.forget()
-        if changes.mark == self._mark:
-            return
-        kinds: dict[str, list[str]] = defaultdict(list)
-        for change in changes.rows:
-            kinds[change.kind].append(change.key)
-        try:
-            self._take_in(kinds, changes.mark, everything=changes.lost)
-        except StorageError as error:
-            self._fall_behind(error)  # the mark stays: it is tried again
-            return
-        self._mark = changes.mark
-
-    def _take_in(self, kinds: Mapping[str, Sequence[str]], mark: int, *, everything: bool) -> None:
-        if everything or kinds["erased"]:
-            self._histories.reload_erased()
-        self._histories.forget(None if everything else [*kinds["user"], *kinds["erased"]])
-        if everything or kinds["item"]:
-            changed = self.store.items(None if everything else kinds["item"])
-            self.control.take_items({i.item_id: (dict(i.metadata), i.available) for i in changed}, mark)
-        if everything or kinds["key"]:
-            self.on_keys()
-        if everything or kinds["setting"]:
-            told = self.store.settings()
-            self.control.take(told)
-            if self.explorer is not None:
-                self.explorer.take(told)
+    def recover(self) -> None:
+        """Catch up where the store could not be read; answers go on meanwhile."""
+        self.sync.recover(self._one_at_a_time)
 
     def learn(self) -> None:
         """Let the policy that fills places learn what they brought; where the store is out of reach it learns later."""
@@ -328,19 +294,6 @@ class Service:
             with suppress(StorageError):
                 while self.explorer.learn(time.time()):
                     pass
-
-    def _fall_behind(self, error: StorageError) -> None:
-        if self.degraded is None:
-            log.error("the store is out of reach; answers go on without new events: %s", error)
-        self.degraded, self._again = str(error), time.monotonic() + _AGAIN_SECONDS
-
-    def store_is_back(self) -> None:
-        """Somebody was answered by the store: ask it again at once."""
-        self._again = 0.0
-
-    def _waits(self) -> bool:
-        """Whether the store was out of reach a moment ago: then nobody waits for it."""
-        return self.degraded is not None and time.monotonic() < self._again
 
     def dry_run(self, text: str, requests: int) -> DryRun:
         """What other rules would change in the latest lists that were answered; nothing is changed.

@@ -74,6 +74,10 @@ class Settings(Config):
     """Database of events: ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/NAME``."""
     redis_url: str | None = None
     """Redis for answers that workers share and for the rate limit; None: each worker by itself."""
+    store_read_seconds: float = Field(default=1.0, gt=0)
+    """Seconds that a list waits for the database, > 0; then it is made from what is in memory, and says so."""
+    store_write_seconds: float = Field(default=5.0, gt=0)
+    """Seconds that feedback, and whatever else is stored, waits for the database, > 0; then it gets 503."""
     bundles: Path | None = None
     """Folder whose subfolders are bundles that an administrator may load."""
     rules: Path | None = None

@@ -13,14 +13,15 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self, get_args
 
 import polars as pl
 import sqlalchemy as sa
 
-from recsmith.errors import ParameterError, UnknownIdError
+from recsmith.errors import ParameterError, StorageError, UnknownIdError
 from recsmith.serving import schema
-from recsmith.serving.database import Database
+from recsmith.serving.database import Database, Patience
 from recsmith.serving.events import (
     ApiKey,
     Change,
@@ -63,15 +64,18 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._seen: tuple[int | None, int] | None = None
+        self.failing: str | None = None  #: why events could not be stored the last time; None while they can
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, patience: Patience | None = None) -> Self:
         """Connect, and create or migrate the tables; many processes may do so at once.
 
         Parameters
         ----------
         url
             ``sqlite:///PATH`` (four slashes for an absolute path) or ``postgresql://USER:PASSWORD@HOST/NAME``.
+        patience
+            How long it waits for the database; None: as ``Patience`` has it.
 
         Raises
         ------
@@ -80,7 +84,7 @@ class Store:
         StorageError
             There is no such server, the file cannot be written, or its tables are newer than this version.
         """
-        return cls(Database(url))
+        return cls(Database(url, patience))
 
     def close(self) -> None:
         """Close all connections."""
@@ -108,7 +112,7 @@ class Store:
         if not rows:
             return []
         statement = self._database.insert(schema.events).on_conflict_do_nothing(index_elements=["event_key"])
-        with self._database.write() as connection:
+        with self._write_events() as connection:
             found = connection.execute(statement.returning(schema.events.c.event_key), list(rows.values()))
             stored = set(found.scalars())
             _tell(connection, "user", (row["user_key"] for key, row in rows.items() if key in stored))
@@ -117,6 +121,25 @@ class Store:
             told.append(key in stored)
             stored.discard(key)  # the second of two in one call was there before
         return told
+
+    def try_write(self) -> None:
+        """Find out whether events can be stored, and leave no trace of it."""
+        key = digest(secrets.token_hex(16))
+        row = event_row(key, NewEvent(key, "", "", "", None, 0, None))
+        with self._write_events() as connection:
+            connection.execute(sa.insert(schema.events), row)
+            connection.execute(sa.delete(schema.events).where(schema.events.c.event_key == key))
+
+    @contextmanager
+    def _write_events(self) -> Iterator[sa.Connection]:
+        """A transaction that finds out whether events can be stored."""
+        try:
+            with self._database.write() as connection:
+                yield connection
+        except StorageError as error:
+            self.failing = str(error)
+            raise
+        self.failing = None
 
     def history(self, user_ids: Sequence[str], limit: int) -> dict[str, list[Event]]:
         """The newest ``limit`` events of each user since his erasure, oldest first by (timestamp, seq)."""
@@ -161,7 +184,7 @@ class Store:
         """A log in frames of ``_FRAME_ROWS``, a query each."""
         after = 0
         while True:
-            with self._database.read() as connection:
+            with self._database.read(bulk=True) as connection:
                 rows = connection.execute(_after(sa.select(seq, *columns), seq, after, _FRAME_ROWS)).all()
             if not rows:
                 return
@@ -176,7 +199,7 @@ class Store:
         found: list[tuple[str, str, str, str]] = []
         for start in range(0, len(recomm_ids), _AT_ONCE):
             some = list(recomm_ids[start : start + _AT_ONCE])
-            with self._database.read() as connection:
+            with self._database.read(bulk=True) as connection:
                 found += [tuple(row) for row in connection.execute(query.where(table.recomm_id.in_(some)))]
         return found
 

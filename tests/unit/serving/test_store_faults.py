@@ -19,6 +19,7 @@ from sqlalchemy.pool import Pool
 
 from recsmith.errors import StorageError
 from recsmith.serving import schema
+from recsmith.serving.database import Patience
 from recsmith.serving.events import Exposure, Item, NewEvent
 from recsmith.serving.exposures import ExposureLog
 from recsmith.serving.store import Store
@@ -137,9 +138,8 @@ def test_a_full_disk_keeps_what_was_there(sqlite_url):
     store.close()
 
 
-def test_a_file_that_stays_locked(sqlite_url, monkeypatch):
-    monkeypatch.setattr("recsmith.serving.database._PATIENCE_S", 0.05)
-    store = Store.open(sqlite_url)
+def test_a_file_that_stays_locked(sqlite_url):
+    store = Store.open(sqlite_url, Patience(write_s=0.05))
     holder = sqlite3.connect(path_of(sqlite_url), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageError, match=r"database is locked\..* held it for more than 0\.05 s"):
@@ -180,9 +180,8 @@ def test_nothing_of_an_erased_user_is_left_in_the_files(sqlite_url):
     reader.close()
 
 
-def test_a_reader_of_an_old_state_keeps_an_erasure_from_its_end(sqlite_url, monkeypatch):
-    monkeypatch.setattr("recsmith.serving.database._PATIENCE_S", 0.05)
-    store = Store.open(sqlite_url)
+def test_a_reader_of_an_old_state_keeps_an_erasure_from_its_end(sqlite_url):
+    store = Store.open(sqlite_url, Patience(write_s=0.05, bulk_s=0.05))
     store.add_events([event("a", "ann")])
     reader = sqlite3.connect(path_of(sqlite_url), isolation_level=None)
     reader.execute("BEGIN")

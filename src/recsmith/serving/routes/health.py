@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from recsmith.serving.routes.common import PROBLEMS, json
 
 router = APIRouter()
+_Part = Annotated[Literal["lists", "writes"], Query(alias="for")]
 
 
 @router.get("/health")
 async def health(request: Request) -> Response:
-    """``status`` is ok, degraded (answers may be behind) or starting."""
+    """``status`` is ok, degraded (answers may be behind, or nothing can be stored) or starting."""
     return json(_state(request))
 
 
@@ -25,10 +26,16 @@ async def live() -> Response:
 
 
 @router.get("/health/ready")
-async def ready(request: Request) -> Response:
-    """503 until a model is loaded. A store that is out of reach degrades the service and does not stop it."""
+async def ready(
+    request: Request, part: Annotated[Literal["lists", "writes"], Query(alias="for")] = "lists"
+) -> Response:
+    """503 until a model is loaded; with ``for=writes`` also while feedback and events cannot be stored.
+
+    A store that cannot be used degrades the service and does not stop its lists.
+    """
     state = _state(request)
-    return json(state, 200 if state["model_loaded"] else 503)
+    up = state["model_loaded"] and (part == "lists" or state["writes"] == "ok")
+    return json(state, 200 if up else 503)
 
 
 @router.get(
@@ -46,13 +53,22 @@ def _state(request: Request) -> dict[str, Any]:
     if parts is None:
         return {"status": "starting", "model_loaded": False}
     service = parts.service
+    reasons = []
+    if service.degraded is not None:
+        reasons.append("The store cannot be read; lists go on without new events.")
+    if parts.store.failing is not None:
+        reasons.append("Events cannot be stored; feedback gets 503.")
+    if parts.exposures.failing is not None:
+        reasons.append("Exposures cannot be stored; they wait.")
     out: dict[str, Any] = {
-        "status": "ok" if service.degraded is None else "degraded",
+        "status": "degraded" if reasons else "ok",
         "model_loaded": True,
         "model_version": service.active.main.version,
+        "lists": "ok" if service.degraded is None else "degraded",
+        "writes": "ok" if parts.store.failing is None else "failing",
     }
-    if service.degraded is not None:
-        out["reason"] = "The store is out of reach; answers go on without new events."
+    if reasons:
+        out["reason"] = " ".join(reasons)
     if parts.shared is not None:
         out["redis"] = "ok" if parts.shared.there else "out of reach"
     return out
