@@ -18,6 +18,7 @@ LAYERS = [
     {
         "version",
         "errors",
+        "variables",
         "types",
         "config",
         "kernels",

@@ -15,6 +15,7 @@ from recsmith.cli.console import Output, facts, line, megabytes
 from recsmith.cli.options import Json
 from recsmith.errors import FetchError
 from recsmith.tables import text_of
+from recsmith.variables import VARIABLES
 from recsmith.version import __version__
 
 _LIBRARIES = (
@@ -30,8 +31,7 @@ _LIBRARIES = (
     "rich",
 )
 _VARIABLES = (
-    "RECSMITH_DATA_DIR", "RECSMITH_THREADS", "RECSMITH_DEBUG", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT",
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+    *VARIABLES, "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
 )  # fmt: skip
 _LITTLE_MEMORY_MB = 1024
 

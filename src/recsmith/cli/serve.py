@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from recsmith.serving.settings import Settings
     from recsmith.serving.store import Store
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DEMO = Path("bundles/demo")
 _DEMO_MODEL: dict[str, Any] = {"reg": 1000, "half_life": 5}
 
@@ -54,6 +53,7 @@ def serve(
     if (bundle is None) == (not demo):
         raise ParameterError("serve wants a BUNDLE, or --demo to train one on MovieLens-100K.")
     try:
+        from recsmith.serving.origins import is_loopback
         from recsmith.serving.settings import Settings
         from recsmith.serving.worker import run
     except ImportError as error:
@@ -66,9 +66,10 @@ def serve(
         config,
         store_url=store,
         redis_url=redis,
-        bundles=bundles or path.resolve().parent,
+        bundles=bundles,
         rules=rules,
-        auth=auth or ("off" if host in _LOOPBACK else None),
+        auth=auth,
+        defaults={"bundles": path.resolve().parent, "auth": "off" if is_loopback(host) else "keys"},
     )
     _ready(output, settings, path, host, port)
     run(settings, path, host, port, workers)
@@ -88,15 +89,18 @@ def _demo(output: Output) -> Path:
 
 
 def _ready(output: Output, settings: Settings, bundle: Path, host: str, port: int) -> None:
-    where = f"http://{host if ':' not in host else f'[{host}]'}:{port}"
+    name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    where = f"http://{name}:{port}"
     output.note(
         f"Serving {bundle} at {where}: the page at /, the documentation at /docs. "
         f"Events go to {_shown(settings.store_url)}."
     )
     if settings.auth == "off":
-        output.note("No API key is wanted (--auth keys wants one).")
+        output.note(
+            "Authentication is off: who reaches this address may do all (--auth keys asks for an API key)."
+        )
     else:
-        output.note("An API key is wanted. Make one: recsmith keys add NAME --role admin --store URL")
+        output.note("An API key is needed. Make one: recsmith keys add NAME --role admin --store URL")
 
 
 def _shown(url: str) -> str:

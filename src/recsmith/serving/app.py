@@ -9,8 +9,9 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,12 +22,14 @@ from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from recsmith.errors import RecsmithError
+from recsmith.errors import MissingExtraError, RecsmithError
 from recsmith.serving import schemas
 from recsmith.serving.access import needed
 from recsmith.serving.deployment import Experiment, Variant
 from recsmith.serving.gate import Gate
+from recsmith.serving.guard import Guard
 from recsmith.serving.problems import of_body, of_error, of_validation, path_of, problem
 from recsmith.serving.routes import admin, cloud, feedback, health, items, recommend, users
 from recsmith.serving.runtime import Runtime
@@ -35,9 +38,15 @@ from recsmith.serving.telemetry import Metrics, Traces
 from recsmith.version import __version__
 
 _PAGE = Path(__file__).parent / "page"
+_POLICY = (
+    "default-src 'self'; {}object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_PAGE_HEADERS = {"Content-Security-Policy": _POLICY.format("")}
+_DOCS_HEADERS = {"Content-Security-Policy": _POLICY.format("img-src 'self' data:; ")}  # icons of Swagger UI
 _LOOK_SECONDS = 1.0
 _COLLECT = 10_000, 20, 50  # kept answers are walked seldom: it takes 20 ms, and requests leave hardly a cycle
 _PRUNE_EVERY = 3600  # looks
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _BODIES = (
     schemas.RecommendRequest, schemas.RecommendBatch, schemas.Feedback, schemas.EventBatch, schemas.EventIn,
     schemas.ItemBatch, schemas.WhyNot, schemas.KeyIn, schemas.RulesIn, schemas.Problem, Experiment, Variant,
@@ -59,8 +68,6 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
         gc.freeze()  # what a worker starts with stays: the collector need not look at it again
         gc.set_threshold(*_COLLECT)
         app.state.runtime = runtime
-        gate: Gate = app.state.gate
-        gate.keys, gate.limit = runtime.keys, runtime.limit
         watching = asyncio.create_task(_watch(runtime))
         yield
         watching.cancel()
@@ -73,6 +80,7 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
         version=__version__,
         description="Lists, feedback and what stands behind them. Ids are text; errors are RFC 9457 problems.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.metrics, app.state.failed = metrics, None
@@ -81,13 +89,6 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
     app.include_router(cloud.router())
     _add_page(app)
     _add_errors(app)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["X-API-Key", "Content-Type"],
-        )
     app.openapi = lambda: _documented(app, settings)  # type: ignore[method-assign]
     _wrap(app, settings, metrics, traces)
     return app
@@ -108,22 +109,45 @@ async def _watch(runtime: Runtime) -> None:
 
 
 def _wrap(app: FastAPI, settings: Settings, metrics: Metrics, traces: Traces) -> None:
-    """Put the gate around everything else, errors and CORS included."""
-
-    class Outer(Gate):
-        def __init__(self, inner: Any) -> None:
-            super().__init__(inner, settings, metrics, traces)
-            app.state.gate = self
-
-    app.add_middleware(Outer)
+    """Put around the routes, from the inside: the guard, CORS, the gate, and what proxies say of the client."""
+    app.add_middleware(Guard, settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=_METHODS,
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+        )
+    app.add_middleware(Gate, settings=settings, metrics=metrics, traces=traces)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
 
 
 def _add_page(app: FastAPI) -> None:
+    """The page and the documentation, with all that they load: nothing comes from another host."""
+
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        return FileResponse(_PAGE / "index.html", headers={"Content-Security-Policy": "default-src 'self'"})
+        return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
+
+    @app.get("/docs", include_in_schema=False)
+    async def documentation() -> Response:
+        return FileResponse(_PAGE / "docs.html", headers=_DOCS_HEADERS)
+
+    @app.get("/docs/{name}", include_in_schema=False)
+    async def documentation_part(name: Literal["swagger-ui.css", "swagger-ui-bundle.js"]) -> Response:
+        return FileResponse(_swagger() / name)
 
     app.mount("/page", StaticFiles(directory=_PAGE, check_dir=False), name="page")
+
+
+def _swagger() -> Path:
+    """The folder of Swagger UI, which fastapi-offline brings."""
+    found = find_spec("fastapi_offline")
+    if found is None or found.origin is None:
+        raise MissingExtraError.of("The documentation page", "serve")
+    return Path(found.origin).parent / "static"
 
 
 def _add_errors(app: FastAPI) -> None:

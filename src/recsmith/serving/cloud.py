@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from recsmith.bundle_format import MANIFEST, read_manifest
 from recsmith.errors import ParameterError, RecsmithError
-from recsmith.serving.settings import PREFIX, Settings
+from recsmith.serving.origins import EVERY
+from recsmith.serving.settings import Settings
 from recsmith.serving.worker import run
 
 _BAKED = "/bundle"  # where an image holds its bundle
@@ -71,13 +72,13 @@ class Launch:
         provider = PROVIDERS[name]
         defaults: dict[str, Any] = {
             "auth": provider.auth,
+            "allowed_hosts": (EVERY,),  # the provider's own
             "store_url": f"sqlite:///{tempfile.gettempdir()}/recsmith.db",
         }
-        given = {key: value for key, value in defaults.items() if PREFIX + key.upper() not in environment}
         if bundle is None:
             bundle = Path(environment.get(provider.bundle_variable or "") or provider.bundle)
         return cls(
-            settings=Settings.load(environment=environment, **given),
+            settings=Settings.load(environment=environment, defaults=defaults),
             bundle=_located(bundle),
             port=_port(provider.port_variable, environment.get(provider.port_variable) or str(provider.port)),
         )

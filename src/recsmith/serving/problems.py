@@ -80,6 +80,7 @@ def path_of(request: Request) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    """What was sent, as far as it fits; a body that is no JSON as it came."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else repr(value)
     text = text if len(text) <= 80 else f"{text[:77]}..."
     return text.encode("utf-8", "backslashreplace").decode()

@@ -13,8 +13,9 @@ from pydantic import Field, field_validator
 from recsmith.config import Config
 from recsmith.errors import DataError, ParameterError
 from recsmith.models.bandits.explore import PLACES, are_places
+from recsmith.serving.origins import HostName, Network, Origin
+from recsmith.variables import PREFIX, check_variables
 
-PREFIX = "RECSMITH_"
 _LONGEST_LIST = 1000
 DISLIKE = 0.5  #: place on the rating scale below which an event says that the user does not want the item
 
@@ -104,8 +105,14 @@ class Settings(Config):
     """Requests answered in one go, >= 1."""
     threads: int = Field(default=1, ge=1)
     """Threads that score a batch, >= 1."""
-    cors_origins: tuple[str, ...] = ()
-    """Origins of other sites whose pages may ask; none by default."""
+    cors_origins: tuple[Origin, ...] = ()
+    """Origins of other sites whose pages may call: ``https://shop.example``, or ``*`` for all; none by default."""
+    allowed_hosts: tuple[HostName, ...] | None = None
+    """Host names, without port, that are answered to beside ``localhost`` and the address itself: ``shop.example``,
+    ``*.example`` for the names below it, ``*`` for all. None: all with keys, no other without; health answers always.
+    """
+    trusted_proxies: tuple[Network, ...] = ()
+    """Addresses and networks of proxies whose ``X-Forwarded-For`` says who calls, or ``*``; none by default."""
     signals: dict[str, Signal] = Field(default_factory=lambda: dict(SIGNALS))
     """What each type of event says; other types are stored and say nothing."""
     exploration: ExplorationSettings | None = None
@@ -117,19 +124,25 @@ class Settings(Config):
 
     @classmethod
     def load(
-        cls, file: Path | None = None, environment: Mapping[str, str] | None = None, **given: Any
+        cls,
+        file: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        **given: Any,
     ) -> Settings:
-        """Settings of a YAML ``file``, over these the environment's, over these those ``given`` that are not None.
+        """``defaults``, over these the settings of a YAML ``file``, the environment's, and those ``given`` but None.
 
         Raises
         ------
         DataError
             A file that is no YAML mapping.
         ParameterError
-            An unknown name or a value out of range.
+            An unknown name, also of a variable, or a value out of range.
         """
-        values = {} if file is None else _mapping(file)
+        values = dict(defaults or {}) | ({} if file is None else _mapping(file))
         environment = os.environ if environment is None else environment
+        check_variables(environment, [PREFIX + name.upper() for name in cls.model_fields])
         for name in cls.model_fields:
             if (text := environment.get(PREFIX + name.upper())) is not None:
                 values[name] = _parsed(name, text)

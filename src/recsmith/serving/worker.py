@@ -26,7 +26,8 @@ _TOLD = "RECSMITH_SERVE"
 
 
 _OPTIONS: Mapping[str, Any] = {
-    "log_config": None, "access_log": False, "server_header": False, "timeout_graceful_shutdown": 30
+    "log_config": None, "access_log": False, "server_header": False, "proxy_headers": False,
+    "timeout_graceful_shutdown": 30
 }  # fmt: skip
 
 

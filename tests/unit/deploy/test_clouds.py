@@ -47,7 +47,9 @@ def test_sagemaker(bundle, started, free_port, folders):
         assert client.post("/invocations", json=WRONG).status_code == 422
         assert client.post("/invocations", json={"instances": []}).status_code == 422
         assert client.post("/invocations", json={**ASKED, "instances": [ASKED]}).status_code == 422
-        refused = client.post("/invocations", content=b"not JSON")
+        refused = client.post(
+            "/invocations", content=b"not JSON", headers={"Content-Type": "application/json"}
+        )
         assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
 
 
@@ -121,6 +123,7 @@ def test_what_each_cloud_wants_by_default(bundle, monkeypatch, tmp_path):
         "lambda": (8080, "keys"),
     }
     assert {launch.bundle for launch in launches.values()} == {bundle}
+    assert {launch.settings.allowed_hosts for launch in launches.values()} == {("*",)}
     stores = {launch.settings.store_url for launch in launches.values()}
     assert stores == {f"sqlite:///{tmp_path}/recsmith.db"}
 

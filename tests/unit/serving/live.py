@@ -52,13 +52,21 @@ def save(folder, name, model="ease", **parameters):
 
 
 @contextmanager
-def served(bundle, folder, **settings):
+def served(bundle, folder, host="127.0.0.1", **settings):
     """A client of a service that is ready."""
     settings.setdefault("store_url", f"sqlite:///{folder}/events.db")
     settings.setdefault("auth", "off")
     settings.setdefault("bundles", bundle.parent)
     app = create(Settings.load(None, {}, **settings), bundle)
-    config = uvicorn.Config(app, port=0, log_level="error", access_log=False, timeout_graceful_shutdown=10)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=0,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=10,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -115,7 +115,7 @@ def test_no_secret_in_any_log(service, caplog):
 
 def test_a_body_that_is_too_long_is_refused_whether_or_not_its_length_is_told(service):
     client, secrets = service
-    headers = {"X-API-Key": secrets["writer"]}
+    headers = {"X-API-Key": secrets["writer"], "Content-Type": "application/json"}
     long = b'{"events": [' + b" " * 30_000 + b"1]}"
     assert client.post("/events", headers=headers, content=long).status_code == 413
     parts = (long[at : at + 1000] for at in range(0, len(long), 1000))
@@ -131,13 +131,80 @@ def test_too_many_requests_are_told_to_wait(tmp_path):
         assert client.get("/health/live").status_code == 200
 
 
-def test_other_sites_may_not_ask_unless_they_are_named(service, tmp_path):
+def test_other_sites_may_not_ask_unless_they_are_named(service):
     client, _ = service
     asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in client.options("/recommend", headers=asked).headers
-    with served(save(tmp_path, "first"), tmp_path, cors_origins=["https://shop.example"]) as other:
-        told = other.options("/recommend", headers=asked).headers
-        assert told["access-control-allow-origin"] == "https://shop.example"
+
+
+def test_a_page_of_a_named_origin_may_call_and_read_refusals(tmp_path):
+    """Without the headers of CORS its browser would say no more than that the network failed."""
+    page = {"Origin": "https://shop.example", "Sec-Fetch-Site": "cross-site"}
+    key = {"X-API-Key": "rs_wrong"}
+    settings = {"cors_origins": ["https://shop.example"], "rate_per_minute": 30, "body_bytes": 1024}
+    with served(save(tmp_path, "first"), tmp_path, auth="keys", **settings) as client:
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            asked = {
+                "Access-Control-Request-Method": method,
+                "Access-Control-Request-Headers": "x-api-key,content-type",
+            }
+            preflight = client.options("/items", headers=page | asked)
+            assert preflight.status_code == 200, preflight.text
+            assert preflight.headers["access-control-allow-origin"] == "https://shop.example"
+        refused = [client.get("/items", headers=page | key)]
+        refused.append(client.post("/events", json={"events": ["x" * 2000]}, headers=page | key))
+        refused += [client.get("/nowhere", headers=page | key)]
+        while refused[-1].status_code != 429:
+            refused.append(client.get("/items", headers=page | key))
+        assert {401, 413, 429} <= {answer.status_code for answer in refused}
+        for answer in refused:
+            assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+            assert "Retry-After" in answer.headers["access-control-expose-headers"]
+
+
+def test_a_forwarded_address_counts_from_a_trusted_proxy_only(tmp_path):
+    bundle = save(tmp_path, "first")
+
+    def limited(client, **headers):
+        """Whether 20 requests that say to come from 20 addresses are too many; 5 of one are."""
+        sent = [{"X-Forwarded-For": f"203.0.113.{n}", **headers} for n in range(20)]
+        return 429 in [client.get("/items", headers=one).status_code for one in sent]
+
+    with served(bundle, tmp_path, rate_per_minute=5) as client:
+        assert limited(client)
+    with served(bundle, tmp_path, rate_per_minute=5, trusted_proxies=["10.0.0.0/8"]) as client:
+        assert limited(client)
+    with served(bundle, tmp_path, rate_per_minute=5, trusted_proxies=["127.0.0.0/8"]) as client:
+        assert not limited(client)
+        same = [
+            client.get("/items", headers={"X-Forwarded-For": f"198.51.100.{n}, 203.0.113.99"})
+            for n in range(20)
+        ]
+        assert 429 in [answer.status_code for answer in same]  # the last one is what the proxy saw
+
+
+def test_head_is_get_without_a_body(service):
+    client, secrets = service
+    admin = {"X-API-Key": secrets["admin"]}
+    for path in ("/health", "/health/live", "/health/ready", "/", "/docs", "/page/app.js", "/openapi.json", "/metrics",
+                 "/items", "/model", "/users/u1/history", "/admin/keys"):  # fmt: skip
+        head, got = client.head(path, headers=admin), client.get(path, headers=admin)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["content-type"] == got.headers["content-type"]
+        if path not in ("/metrics", "/health"):
+            assert head.headers["content-length"] == str(len(got.content))
+    assert client.head("/items").status_code == 401
+    assert client.head("/recommend", headers=admin).status_code == 405
+    assert client.head("/nowhere", headers=admin).status_code == 404
+
+
+def test_no_answer_may_be_framed(service):
+    client, secrets = service
+    for path in ("/", "/docs", "/health", "/items", "/nowhere", "/page/icon.svg"):
+        headers = client.get(path, headers={"X-API-Key": secrets["admin"]}).headers
+        assert headers["x-frame-options"] == "DENY"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
 
 
 def test_requests_have_ids(service):
@@ -175,6 +242,11 @@ def test_bad_input_is_told_where_and_what_was_wanted(service, path, body, said):
 
 def test_what_is_no_json_is_refused(service):
     client, secrets = service
-    answer = client.post("/recommend", content=b"{", headers={"X-API-Key": secrets["admin"]})
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
+    headers = {"X-API-Key": secrets["admin"], "Content-Type": "application/json"}
+    for body in (b"{", b"\xff{", '{"user_id": "é'.encode()):
+        answer = client.post("/recommend", content=body, headers=headers)
+        assert answer.status_code == 422
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "b'" not in answer.text
+        assert 'b\\"' not in answer.text
+    assert 'Got {"user_id": "é.' in answer.json()["detail"]

@@ -119,6 +119,49 @@ def test_titles_are_text_and_never_code(page, client):
     expect(page.locator("#list .title").first).to_have_text("<img src=x onerror=alert(1)>")
 
 
+def test_the_documentation_is_whole_and_tries_a_request(page):
+    """Without the network: ``page`` looks that nobody else is asked and that the security policy blocks nothing."""
+    page.goto("/docs")
+    page.get_by_role("button", name="GET /items/{item_id}").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_placeholder("item_id").fill("i3")
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table td.response-col_status").last).to_contain_text("200")
+    expect(page.locator(".live-responses-table .highlight-code").first).to_contain_text("Title 3")
+
+
+ATTACKS = """async ([base]) => {
+    const body = JSON.stringify({user_id: "victim", item_id: "i1", feedback: "like"});
+    const send = (path, options) => fetch(base + path, {mode: "no-cors", ...options}).catch(() => null);
+    await send("/feedback", {method: "POST", body, headers: {"Content-Type": "text/plain"}});
+    await send("/feedback", {method: "POST", body: new Blob([body])});
+    await send("/feedback?user_id=victim&item_id=i1&feedback=like", {method: "POST"});
+    await send("/users/victim/recommendations");
+    await new Promise((done) => { const image = new Image(); image.onerror = image.onload = done;
+        image.src = base + "/users/victim/recommendations"; });
+}"""
+
+
+def test_a_page_of_another_origin_changes_nothing(browser, client):
+    page = browser.new_page()
+    page.route(
+        "http://evil.example/", lambda route: route.fulfill(content_type="text/html", body="<title>x</title>")
+    )
+    page.goto("http://evil.example/")
+    page.evaluate(ATTACKS, [str(client.base_url)])
+    page.evaluate("""([base]) => {
+        const form = document.createElement("form");
+        form.method = "post"; form.action = base + "/feedback?user_id=victim&item_id=i1&feedback=like";
+        document.body.append(form); form.submit();
+    }""", [str(client.base_url)])  # fmt: skip
+    page.wait_for_url(f"{client.base_url}/**")
+    assert '"status":4' in page.content()
+    assert client.get("/users/victim/history").json()["events"] == []
+    text = client.get("/metrics").text
+    assert 'recsmith_answers_total{from="model"}' not in text  # no list was made, so none is logged
+    page.close()
+
+
 def test_a_service_that_wants_a_key_asks_for_it(browser, tmp_path):
     from recsmith.serving.store import Store
 

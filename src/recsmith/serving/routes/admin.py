@@ -9,7 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
 from recsmith.serving.deployment import Experiment, listed
+from recsmith.serving.problems import problem
 from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, runtime
+from recsmith.serving.runtime import Runtime
 from recsmith.serving.schemas import BundleName, KeyIn, RulesIn
 
 router = APIRouter(prefix="/admin", responses=PROBLEMS)
@@ -102,6 +104,8 @@ async def keys(request: Request) -> Response:
 async def add_key(request: Request) -> Response:
     """Make a key. Its secret is in this answer and nowhere else."""
     parts = runtime(request)
+    if refused := _without_key(parts, "add NAME --role ROLE"):
+        return refused
     given = await checked(request, TypeAdapter(KeyIn))
     secret = await in_thread(parts.store.add_key, given.name, given.role)
     await in_thread(parts.keys.reload)
@@ -112,6 +116,8 @@ async def add_key(request: Request) -> Response:
 async def revoke_key(request: Request, key_id: int) -> Response:
     """Make a key invalid, in every worker."""
     parts = runtime(request)
+    if refused := _without_key(parts, "revoke ID"):
+        return refused
     await in_thread(parts.store.revoke_key, key_id)
     await in_thread(parts.keys.reload)
     return json({"status": "revoked", "id": key_id})
@@ -128,4 +134,13 @@ async def quarantine(request: Request, limit: Annotated[int, Query(ge=1, le=1000
                 for q in found
             ]
         }
+    )
+
+
+def _without_key(parts: Runtime, command: str) -> Response | None:
+    """The refusal to change keys where authentication is off: they outlive that."""
+    if parts.settings.auth == "keys":
+        return None
+    return problem(
+        403, f"Authentication is off, and only an admin's key changes keys. Use: recsmith keys {command}"
     )

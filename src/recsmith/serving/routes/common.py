@@ -24,10 +24,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, meaning in {
         400: "Not JSON",
         401: "No valid key",
-        403: "A key of a lesser role",
+        403: "A key of a lesser role, or a page of another origin while authentication is off",
         404: "Not known",
         409: "A bundle that cannot be used",
         413: "Too long",
+        415: "A body that is not application/json",
+        421: "A host name that is not in allowed_hosts",
         422: "Not what is wanted",
         429: "Too many requests",
         503: "Try again soon",
