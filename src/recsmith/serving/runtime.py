@@ -39,7 +39,9 @@ class Runtime:
         self.settings, self.metrics, self._numbers = settings, metrics, Numbers()
         patience = Patience(read_s=settings.store_read_seconds, write_s=settings.store_write_seconds)
         self.store = Store.open(settings.store_url, patience)
-        self.shared = None if settings.redis_url is None else Shared(settings.redis_url)
+        self.shared = (
+            None if settings.redis_url is None else Shared(settings.redis_url, metrics.unreadable.inc)
+        )
         self.service = Service(self.store, settings, bundle, self.shared)
         self.keys = Keys(self.store.keys)
         self.service.sync.on_keys = self.keys.take
@@ -69,6 +71,8 @@ class Runtime:
     def recover(self) -> None:
         """Find out whether what failed works again; requests do not wait for it."""
         self.service.recover()
+        if self.shared is not None:
+            self.shared.recover()
         if self.store.failing is not None or self.exposures.failing is not None:
             with suppress(StorageError):  # ``failing`` says it
                 self.store.try_write()

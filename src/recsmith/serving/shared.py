@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import orjson
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from recsmith.errors import ParameterError
 from recsmith.serving.answers import Answer
@@ -17,32 +18,57 @@ from recsmith.serving.answers import Answer
 log = logging.getLogger("recsmith.serving")
 _PREFIX = "recsmith:"
 _ANSWERS = _PREFIX + "answer:2:"  # the number changes with the form of what is kept
-_AGAIN_SECONDS = 5.0  # before a server that was gone is asked again
 _PATIENCE_SECONDS = 0.25
+T = TypeVar("T")
 
 
 class Shared:
-    """A Redis server that may be gone: then nothing is found and nothing is kept, and the service goes on."""
+    """A Redis server that may be gone: then nothing is found and nothing is kept, and the service goes on.
 
-    def __init__(self, url: str) -> None:
-        """Raise ``ParameterError`` where ``url`` is none of Redis."""
+    Once it did not answer, no request asks it before ``recover`` has reached it. What was written there by somebody
+    else is not found.
+    """
+
+    def __init__(self, url: str, unreadable: Callable[[int], None]) -> None:
+        """``unreadable`` is told of values that are none of recsmith.
+
+        Raises
+        ------
+        ParameterError
+            ``url`` is none of Redis.
+        """
         try:
             self._redis = redis.Redis.from_url(
-                url, socket_timeout=_PATIENCE_SECONDS, socket_connect_timeout=_PATIENCE_SECONDS
+                url,
+                socket_timeout=_PATIENCE_SECONDS,
+                socket_connect_timeout=_PATIENCE_SECONDS,
+                retry=Retry(NoBackoff(), 0),
             )
         except ValueError as error:
             raise ParameterError.of("the service", "redis_url", "redis://HOST:PORT/NUMBER", url) from error
-        self._gone_until = 0.0
+        self._unreadable = unreadable
+        self.there = True  #: whether the server answered the last time
 
-    @property
-    def there(self) -> bool:
-        """Whether the server answered lately."""
-        return time.monotonic() >= self._gone_until
+    def recover(self) -> None:
+        """Find out whether a server that did not answer does again."""
+        if self.there:
+            return
+        try:
+            self._redis.ping()
+        except (redis.RedisError, OSError):
+            return
+        self.there = True
+        log.info("Redis is back")
 
     def get(self, keys: Sequence[Hashable]) -> list[Answer | None]:
         """Answers under keys."""
-        found = self._ask(lambda: self._redis.mget([_name(key) for key in keys]))
-        return [None if text is None else _decoded(text) for text in found or [None] * len(keys)]
+        nothing: Sequence[Any] = [None] * len(keys)
+        texts = self._ask(lambda: self._redis.mget([_name(key) for key in keys]), nothing)
+        found = [None if text is None else _decoded(text) for text in texts]
+        self._count_unreadable(
+            sum(text is not None and answer is None for text, answer in zip(texts, found, strict=True))
+        )
+        return found
 
     def put(self, answers: Mapping[Hashable, Answer], seconds: int) -> None:
         """Keep answers for some seconds."""
@@ -53,34 +79,40 @@ class Shared:
                     pipe.set(_name(key), _encoded(answer), ex=seconds)
                 pipe.execute()
 
-        self._ask(send)
+        self._ask(send, None)
 
     def add(self, name: str, counts: Mapping[str, int], seconds: int) -> dict[str, int]:
         """Add counts to what all workers count under ``name``, and give the sums."""
 
-        def send() -> dict[str, int]:
+        def send() -> list[Any]:
             with self._redis.pipeline(transaction=False) as pipe:
                 for who, count in counts.items():
                     pipe.hincrby(_PREFIX + name, who, count)
                 pipe.expire(_PREFIX + name, seconds)
-                return dict(zip(counts, pipe.execute(), strict=False))
+                return pipe.execute(raise_on_error=False)
 
-        return (self._ask(send) or {}) if counts else {}
+        sums: dict[str, Any] = dict(zip(counts, self._ask(send, []), strict=False)) if counts else {}
+        self._count_unreadable(sum(not isinstance(value, int) for value in sums.values()))
+        return {who: value for who, value in sums.items() if isinstance(value, int)}
 
     def close(self) -> None:
         """Let go of the connections."""
         self._redis.close()
 
-    def _ask(self, question: Any) -> Any:
-        """What a question gives; None while the server is gone."""
+    def _ask(self, question: Callable[[], T], otherwise: T) -> T:
+        """What a question gives, or ``otherwise`` while the server is gone."""
         if not self.there:
-            return None
+            return otherwise
         try:
             return question()
         except (redis.RedisError, OSError) as error:
-            log.warning("Redis is out of reach, and is asked again in %g s: %s", _AGAIN_SECONDS, error)
-            self._gone_until = time.monotonic() + _AGAIN_SECONDS
-            return None
+            log.warning("Redis is out of reach, and the service goes on without it: %s", error)
+            self.there = False
+            return otherwise
+
+    def _count_unreadable(self, values: int) -> None:
+        if values:
+            self._unreadable(values)
 
 
 def _name(key: Hashable) -> str:
@@ -101,6 +133,17 @@ def _encoded(answer: Answer) -> bytes:
     )
 
 
-def _decoded(text: bytes) -> Answer:
-    recommendations, *rest = orjson.loads(text)
-    return Answer(orjson.Fragment(orjson.dumps(recommendations)), *rest)
+def _decoded(text: bytes) -> Answer | None:
+    """The answer that was encoded; None where it is something else."""
+    try:
+        recommendations, explanation, shown, version, experiment, variant = orjson.loads(text)
+        slots = orjson.loads(shown)
+    except (TypeError, ValueError):
+        return None
+    lists = isinstance(recommendations, list) and isinstance(slots, list)
+    texts = isinstance(explanation, str) and isinstance(version, str)
+    names = all(name is None or isinstance(name, str) for name in (experiment, variant))
+    if not (lists and texts and names and all(isinstance(slot, dict) for slot in (*recommendations, *slots))):
+        return None
+    listed = orjson.Fragment(orjson.dumps(recommendations))
+    return Answer(listed, explanation, shown, version, experiment, variant)

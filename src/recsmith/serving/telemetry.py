@@ -38,6 +38,9 @@ class Metrics:
         self.dropped = Counter(
             "recsmith_exposures_dropped_total", "Exposures that could not be stored.", **new
         )
+        self.unreadable = Counter(
+            "recsmith_redis_unreadable_total", "Values in Redis that somebody else wrote.", **new
+        )
         mode: Any = {"multiprocess_mode": "max"}
         self.degraded = Gauge("recsmith_degraded", "1 while the store is out of reach.", **mode, **new)
 

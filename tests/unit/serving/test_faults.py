@@ -359,7 +359,7 @@ def redis(port):
     )
     wait_for(lambda: listens(port))
     try:
-        yield
+        yield server
     finally:
         server.kill()
         server.wait()
