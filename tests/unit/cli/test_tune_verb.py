@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import time
 
 import pytest
 import yaml
 
 pytest.importorskip("optuna")
 
-from tests.unit.cli.test_process import COMMAND
+from tests.support.processes import start
+from tests.support.waiting import PATIENCE_S, wait_for
 
 DATA = "synthetic:users=200,items=60,events=6000,seed=2"
 
@@ -111,27 +109,22 @@ def test_no_positives_is_told(cli, tmp_path):
     assert "no positive" in done.err
 
 
-def tuned(out, *arguments):
-    return [*COMMAND, "tune", "ials", "--data", DATA, "--trials", "40", "--out", str(out), *arguments]
+def tuned(out):
+    return "tune", "ials", "--data", DATA, "--trials", "25", "--out", out, "--json"
 
 
-def test_ctrl_c_and_the_same_command_again(tmp_path):
-    whole = subprocess.run(tuned(tmp_path / "whole", "--json"), capture_output=True, text=True, timeout=120)
-    assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen(
-        tuned(tmp_path / "cut"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    study, deadline = tmp_path / "cut" / "study.sqlite", time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline and trials_in(study) < 3:
-        time.sleep(0.05)
+def test_ctrl_c_and_the_same_command_again(cli, tmp_path):
+    whole = cli(*tuned(tmp_path / "whole"))
+    assert whole.status == 0, whole.err
+    process, study = start(*tuned(tmp_path / "cut")), tmp_path / "cut" / "study.sqlite"
+    wait_for(lambda: process.poll() is not None or trials_in(study) >= 3, "three trials")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, "Traceback" in err) == (130, "", False)
     assert 3 <= trials_in(study) < 40
-    again = subprocess.run(tuned(tmp_path / "cut", "--json"), capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr
-    assert figures(again.stdout) == figures(whole.stdout)
-    assert os.path.getsize(study) > 0  # noqa: PTH202
+    again = cli(*tuned(tmp_path / "cut"))
+    assert again.status == 0, again.err
+    assert figures(again.out) == figures(whole.out)
 
 
 def figures(text):
