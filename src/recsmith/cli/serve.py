@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,10 +12,13 @@ import typer
 
 from recsmith.cli.console import Output
 from recsmith.cli.options import Json
-from recsmith.errors import MissingExtraError, ParameterError
+from recsmith.errors import DataError, MissingExtraError, ParameterError
 from recsmith.tables import Table
 
 if TYPE_CHECKING:
+    from recsmith.evaluation.comparison import Comparison
+    from recsmith.recommend import Pipeline
+    from recsmith.serving.activation import Place
     from recsmith.serving.settings import Settings
     from recsmith.serving.store import Store
 
@@ -114,40 +119,106 @@ def retrain(
         Path, typer.Argument(help="The bundle that 'serve' was started with.", metavar="BUNDLE")
     ],
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A recipe to fit; otherwise the active bundle's own.")
+        Path | None, typer.Option(metavar="FILE", help="A recipe to fit; otherwise the bundle's own.")
     ] = None,
     look: Annotated[
         bool, typer.Option("--no-promote", help="Judge and save, and leave the service as it is.")
+    ] = False,
+    variant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this variant of the A/B test that runs.")
+    ] = None,
+    end_ab_test: Annotated[
+        bool, typer.Option("--end-ab-test", help="End the A/B test that runs; the active bundle answers all.")
     ] = False,
     store: _Store = None,
     config: _Config = None,
     as_json: Json = False,
 ) -> None:
-    """Learn from the service's events; promote the new bundle where it is not worse on the newest of them."""
+    """Learn from the service's events; promote the new bundle where it is not worse on the newest of them.
+
+    While an A/B test runs, every bundle of it is retrained, each within its variants.
+    """
     output = Output(as_json)
+    if variant is not None and end_ab_test:
+        raise ParameterError(
+            "--variant retrains within the A/B test and --end-ab-test ends it. Give one of them."
+        )
     opened, settings = _open(store, config)
     from recsmith.experiment.recipe import Recipe, read_document
+    from recsmith.serving import activation
+    from recsmith.serving import retrain as work
+
+    state = work.state(opened, bundle)
+    test = activation.running(state)
+    if end_ab_test:
+        state = activation.with_test(state, None)
+    places = activation.places(state, settings.bundles or bundle.parent, variant)
+    if recipe is not None and len(places) > 1:
+        raise ParameterError(
+            "An A/B test runs, and a recipe is for one bundle. Choose its variant with --variant, or end the test with "
+            "--end-ab-test."
+        )
+    chosen = None if recipe is None else Recipe.make(str(recipe), **read_document(recipe)).pipeline()
+    found = []
+    for place in places:
+        output.note(f"Learning from the log of {place.path} and the events of {_shown(settings.store_url)}.")
+        found.append(_retrained(opened, settings, bundle, place, chosen, look, end_ab_test))
+    opened.close()
+    (first, words, _), *rest = found
+    ended = test is not None and end_ab_test and first["promoted"]
+    said = {
+        **first,
+        "ab_test": None if test is None or ended else test.name,
+        "others": [other for other, _, _ in rest],
+    }
+    lines = [words, *(more for _, more, _ in rest)]
+    if test is not None and ended:
+        lines.append(f"The A/B test {test.name!r} has ended.")
+    output.show(said, *(one for _, _, one in found if one is not None), "\n".join(lines))
+
+
+def _retrained(
+    store: Store,
+    settings: Settings,
+    bundle: Path,
+    place: Place,
+    recipe: Pipeline | None,
+    look: bool,
+    end_ab_test: bool,
+) -> tuple[dict[str, Any], str, Comparison | None]:
+    """Retrain the bundle of a place and promote what is not worse: as JSON, in words, and the comparison."""
     from recsmith.experiment.train import load_bundle
     from recsmith.serving import retrain as work
 
-    path = work.active(opened, bundle)
-    output.note(f"Learning from the log of {path} and the events of {_shown(settings.store_url)}.")
-    chosen = None if recipe is None else Recipe.make(str(recipe), **read_document(recipe)).pipeline()
-    found = work.retrain(load_bundle(path), opened, settings.signals, recipe=chosen)
-    new = found.bundle.save(path.parent / f"{bundle.name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
+    said: dict[str, Any] = {"variants": list(place.variants)}
+    try:
+        found = work.retrain(load_bundle(place.path), store, settings.signals, recipe=recipe)
+    except DataError as error:
+        if place.main:
+            raise
+        return {**said, "bundle": None, "promoted": False, "reason": str(error)}, str(error), None
+    new = found.bundle.save(_new_name(place.path))
     promoted = found.better and not look
     if promoted:
-        work.promote(opened, new, path)
-    opened.close()
-    said = {
+        work.promote(store, bundle, new, place, end_ab_test=end_ab_test)
+    said |= {
         "bundle": str(new),
         "events": found.events,
         "promoted": promoted,
         "reason": found.reason,
         "comparison": None if found.comparison is None else found.comparison.as_dict(),
     }
-    words = f"{found.reason} {new} {'answers now' if promoted else 'is saved, and the active bundle stays'}."
-    output.show(said, *([] if found.comparison is None else [found.comparison]), words)
+    who = f" in {', '.join(map(repr, place.variants))}" if place.variants else ""
+    outcome = f"answers now{who}" if promoted else f"is saved, and {place.path.name} stays{who}"
+    return said, f"{found.reason} {new} {outcome}.", found.comparison
+
+
+def _new_name(path: Path) -> Path:
+    """A folder that is not there yet, beside a bundle and named after it and the time."""
+    base = re.sub(r"-\d{8}T\d{6}(-\d+)?$", "", path.name)
+    first = path.with_name(f"{base}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
+    names = itertools.chain([first], (first.with_name(f"{first.name}-{n}") for n in itertools.count(2)))
+    return next(name for name in names if not name.exists())
 
 
 keys = typer.Typer(help="API keys of the service.", no_args_is_help=True)

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
-from dataclasses import replace
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recsmith.errors import BundleError, ParameterError, RecsmithError
+from recsmith.serving import activation
+from recsmith.serving.activation import ACTIVE, State
 from recsmith.serving.deployment import Active, Deployment, Experiment, Upserts, located, version_of
 from recsmith.serving.rules import Rules
 from recsmith.serving.settings import Settings
 from recsmith.serving.store import Store
 
 log = logging.getLogger("recsmith.serving")
-ACTIVE, RULES = "active", "rules"  #: names of what the store keeps of it
+RULES = "rules"  #: name of the rules among the store's settings
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts to load a bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A bundle was activated and this worker cannot load it; the earlier one answers."""
+
+    wanted: str  #: version of the bundle
+    ab_test: str | None  #: name of the A/B test that should run
+    reason: str
+    pause: float = _FIRST_PAUSE  #: seconds from one attempt to the next
+    again: float = 0.0  #: moment of the next attempt, by the monotonic clock
 
 
 class Control:
@@ -28,57 +43,70 @@ class Control:
         ``mark`` is the change of the store up to which items are read; raises as ``Service``.
         """
         self.store, self.settings, self.bundle = store, settings, bundle
+        self._alone = activation.alone(bundle)
+        self.behind: Behind | None = None  #: None while what was activated answers
         self._items_version = mark
         self._upserts = {i.item_id: (dict(i.metadata), i.available) for i in store.items()}
-        self._swap = threading.Lock()
-        self._wanted: Mapping[str, Any] = {}  #: what is being loaded for another worker
+        self._swap = threading.RLock()
+        self._wanted: State = {}  #: what the store says
+        self._loading: threading.Thread | None = None
         told = store.settings()
         self._rules_told = told.get(RULES)
         self.rules = self._read_rules(told)
         self.active = self._start(told)
 
-    def activate(self, name: str) -> Deployment:
-        """Load a bundle, answer from it, and tell the other workers. The old one serves until then.
+    def activate(self, name: str, *, variant: str | None = None, end_ab_test: bool = False) -> Deployment:
+        """Load a bundle, answer from it, and have the other workers follow. The old one serves until then.
+
+        Parameters
+        ----------
+        name
+            The bundle, in the folder of bundles.
+        variant
+            The variant of the running A/B test that it is to answer; who is in which variant stays as it is. None:
+            it is the active bundle.
+        end_ab_test
+            End the A/B test that runs.
 
         Raises
         ------
-        BundleError
-            The bundle cannot be used; nothing has changed.
+        BundleError, ParameterError
+            The bundle cannot be used, the A/B test would end, or has no such variant; nothing has changed.
         """
         deployment = self._load(located(self.settings.bundles, name))
-        self._remember(deployment.path, previous=self.active.main.path)
-        self._put(Active(deployment))
+        if variant is None:
+            self._decide(lambda state: activation.activated(state, deployment.path, end_ab_test=end_ab_test))
+        else:
+            self._decide(lambda state: activation.with_variants(state, name, [variant]))
         return deployment
 
-    def roll_back(self) -> Deployment:
+    def roll_back(self, *, end_ab_test: bool = False) -> Deployment:
         """Go back to the bundle that was active before.
 
         Raises
         ------
         BundleError
-            There was none, or it cannot be used.
+            There was none, it cannot be used, or the A/B test that runs would end.
         """
-        told = self.store.settings().get(ACTIVE) or {}
-        if not told.get("previous"):
+        previous = self._state().get("previous")
+        if not previous:
             raise BundleError("There is no earlier bundle to go back to. Activate one by its name.")
-        deployment = self._load(Path(told["previous"]))
-        self._remember(deployment.path, previous=self.active.main.path)
-        self._put(Active(deployment))
+        deployment = self._load(Path(previous))
+        self._decide(lambda state: activation.activated(state, deployment.path, end_ab_test=end_ab_test))
         return deployment
 
-    def start_experiment(self, experiment: Experiment | None) -> None:
-        """Answer from several bundles, or, with None, from the active one again.
+    def start_experiment(self, experiment: Experiment | None, *, end_ab_test: bool = False) -> None:
+        """Run an A/B test, or, with None, end the one that runs.
+
+        The test that runs may be changed by its own name; another one starts only where ``end_ab_test`` is set.
 
         Raises
         ------
         BundleError, ParameterError
-            A bundle cannot be used, or no variant is shown; nothing has changed.
+            A bundle cannot be used, no variant is shown, or another test would end; nothing has changed.
         """
-        active = self._experiment(self.active.main, experiment)
-        told = self.store.settings().get(ACTIVE) or {}
-        value = None if experiment is None else experiment.model_dump(mode="json")
-        self.store.set_setting(ACTIVE, {**self._told(self.active.main.path), **told, "experiment": value})
-        self._put(active)
+        self._experiment(self.active.main, experiment)  # refuses what cannot be answered
+        self._decide(lambda state: activation.with_test(state, experiment, end_ab_test=end_ab_test))
 
     def set_rules(self, text: str) -> Rules:
         """Follow new rules from the next answer on.
@@ -135,24 +163,35 @@ class Control:
                 if d.items_version < self._items_version
             }
             others = {name: late.get(d.version, d) for name, d in active.others.items()}
-            self.active = replace(active, main=late.get(active.main.version, active.main), others=others)
+            before, main = self.active, late.get(active.main.version, active.main)
+            self.active, self.behind = replace(active, main=main, others=others), None
+        _log_changes(before, active)
 
-    def _told(self, path: Path) -> dict[str, Any]:
-        return {"path": str(path), "version": version_of(path), "command": version_of(self.bundle)}
+    def _state(self) -> State:
+        """What the store says of the bundles in use."""
+        return activation.current(self.store.settings().get(ACTIVE), self._alone)
 
-    def _remember(self, path: Path, previous: Path) -> None:
-        self.store.set_setting(ACTIVE, {**self._told(path), "previous": str(previous), "experiment": None})
+    def _decide(self, change: Callable[[State], State]) -> None:
+        """Change what the store says, and follow it here at once."""
+        self._wanted = state = activation.revised(self.store, self._alone, change)
+        try:
+            self._put(self._loaded(state))
+        except (RecsmithError, OSError) as error:  # of another bundle of the A/B test
+            self._fall_behind(state, error)
+
+    def _loaded(self, state: State) -> Active:
+        """The bundles of a state."""
+        return self._experiment(self._load(Path(state["path"])), activation.running(state))
 
     def _start(self, told: Mapping[str, Any]) -> Active:
         """The bundle of the command line, or what was activated since it was first served."""
-        wanted = told.get(ACTIVE) or {}
-        if wanted.get("command") == version_of(self.bundle):
-            try:
-                main = self._load(Path(wanted["path"]))
-                experiment = wanted.get("experiment")
-                return self._experiment(main, None if experiment is None else Experiment(**experiment))
-            except (RecsmithError, OSError) as error:
-                log.error("what was active cannot be loaded, so %s answers: %s", self.bundle, error)
+        self._wanted = state = activation.current(told.get(ACTIVE), self._alone)
+        try:
+            return self._loaded(state)
+        except (RecsmithError, OSError) as error:
+            if state == self._alone:
+                raise
+            self._fall_behind(state, error)
         return Active(self._load(self.bundle))
 
     def _experiment(self, main: Deployment, experiment: Experiment | None) -> Active:
@@ -170,27 +209,52 @@ class Control:
 
     def _follow(self, told: Mapping[str, Any]) -> None:
         """Load what another worker activated, beside the answers; the old bundle serves until it is there."""
-        wanted = told.get(ACTIVE)
-        if wanted is None:
-            return
-        experiment = wanted.get("experiment")
-        mine = self.active.experiment
-        same = (None if mine is None else mine.model_dump(mode="json")) == experiment
-        if same and wanted["version"] == self.active.main.version:
-            return
+        state = activation.current(told.get(ACTIVE), self._alone)
+        if state != self._wanted:
+            self._wanted, self.behind = state, None
+            self._load_beside()
 
-        self._wanted = wanted
+    def look(self) -> None:
+        """Try again to load what was activated, where that failed and it is time."""
+        behind = self.behind
+        if behind is not None and time.monotonic() >= behind.again:
+            self._load_beside()
 
-        def load() -> None:
+    def _load_beside(self) -> None:
+        """Load what is wanted in a thread of its own, unless one is at it."""
+        with self._swap:
+            if self._loading is None:
+                self._loading = threading.Thread(target=self._catch_up, name="recsmith-load", daemon=True)
+                self._loading.start()
+
+    def _catch_up(self) -> None:
+        """Load what is wanted; where something else was activated meanwhile, that."""
+        while True:
+            state, failure = self._wanted, None
             try:
-                main = self._load(Path(wanted["path"]))
-                active = self._experiment(main, None if experiment is None else Experiment(**experiment))
-                if self._wanted is wanted:  # nothing else was activated while it was loaded
+                active = self._loaded(state)
+            except Exception as error:  # whatever it is, the next attempt comes
+                failure = error
+            with self._swap:
+                if self._wanted is not state:
+                    continue
+                if failure is None:
                     self._put(active)
-            except (RecsmithError, OSError) as error:
-                log.error("%s was activated and cannot be loaded here: %s", wanted["path"], error)
+                else:
+                    self._fall_behind(state, failure)
+                self._loading = None
+                return
 
-        threading.Thread(target=load, name="recsmith-load", daemon=True).start()
+    def _fall_behind(self, state: State, error: Exception) -> None:
+        """Remember that a state cannot be followed, and when to try again."""
+        before, test = self.behind, activation.running(state)
+        pause = _FIRST_PAUSE if before is None else min(2 * before.pause, _LONGEST_PAUSE)
+        if before is None:
+            log.error(
+                "%s was activated and cannot be loaded here; it is tried again: %s", state["path"], error
+            )
+        name = None if test is None else test.name
+        self.behind = Behind(state["version"], name, str(error), pause, time.monotonic() + pause)
 
     def _read_rules(self, told: Mapping[str, Any]) -> Rules:
         if isinstance(text := told.get(RULES), str):
@@ -198,3 +262,16 @@ class Control:
         if self.settings.rules is not None:
             return Rules.read(self.settings.rules.read_text(encoding="utf-8"), str(self.settings.rules))
         return Rules()
+
+
+def _log_changes(before: Active, after: Active) -> None:
+    """A line for each bundle and A/B test that came or went."""
+    if before.main.version != after.main.version:
+        log.info("%s answers in the place of %s", after.main.version, before.main.version)
+    old, new = before.experiment, after.experiment
+    if old is not None and (new is None or new.name != old.name):
+        log.warning("the A/B test %r has ended", old.name)
+    if new is not None and (old is None or new.name != old.name):
+        log.info("the A/B test %r has started: %s", new.name, ", ".join(new.variants))
+    elif new is not None and new != old:
+        log.info("the A/B test %r was changed: %s", new.name, new.model_dump_json())

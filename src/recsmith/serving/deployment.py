@@ -159,7 +159,7 @@ def version_of(path: Path) -> str:
     return f"{path.name}@{digest[:12]}"
 
 
-Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+VariantName: TypeAlias = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Of an experiment or a variant: no control characters, since the log of exposures holds it."""
 
 
@@ -186,8 +186,8 @@ class Assignment:
 class Experiment(Config):
     """Two or more bundles side by side; who sees which depends on the name of the experiment and the user alone."""
 
-    name: Name
-    variants: dict[Name, Variant] = Field(min_length=1)
+    name: VariantName
+    variants: dict[VariantName, Variant] = Field(min_length=1)
 
     def assign(self, user: str) -> Assignment:
         """The variant of a user."""

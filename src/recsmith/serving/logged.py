@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from recsmith.errors import DataError, ParameterError
-from recsmith.serving.control import ACTIVE
+from recsmith.serving.activation import ACTIVE
 from recsmith.serving.deployment import Experiment
 from recsmith.serving.events import EXPLORE, digest
 from recsmith.serving.rows import EVENT_FRAME, EXPOSURE_FRAME

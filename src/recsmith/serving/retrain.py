@@ -26,8 +26,7 @@ from recsmith.evaluation import judge
 from recsmith.evaluation.comparison import Comparison, compare
 from recsmith.protocols import Recommender
 from recsmith.recommend import Pipeline, TopK
-from recsmith.serving.control import ACTIVE
-from recsmith.serving.deployment import version_of
+from recsmith.serving.activation import ACTIVE, Place, State, alone, current, replaced, revised, with_test
 from recsmith.serving.events import digest
 from recsmith.serving.rows import EVENT_FRAME
 from recsmith.serving.settings import DISLIKE, Signal
@@ -90,18 +89,35 @@ def retrain(
     return Retraining(kept, comparison, better, reason, len(new))
 
 
-def promote(store: Store, bundle: Path, previous: Path) -> None:
-    """Tell every worker to answer from a bundle. ``previous`` answers until then, and after a rollback."""
-    told = store.settings().get(ACTIVE) or {}
-    command = told.get("command") or version_of(previous)
-    value = {"path": str(bundle.resolve()), "version": version_of(bundle), "command": command}
-    store.set_setting(ACTIVE, {**value, "previous": str(previous.resolve()), "experiment": None})
+def promote(store: Store, bundle: Path, new: Path, place: Place, *, end_ab_test: bool = False) -> None:
+    """Have every worker answer from ``new`` where a bundle answered; an A/B test goes on unless it is to end.
+
+    Parameters
+    ----------
+    bundle
+        The bundle that the service was started with.
+    place
+        The bundle that was learned from, and where it answers: one of ``activation.places``.
+    end_ab_test
+        ``new`` is the active bundle, and no A/B test runs any more.
+
+    Raises
+    ------
+    BundleError
+        Another bundle was put there meanwhile.
+    """
+
+    def change(state: State) -> State:
+        if end_ab_test:
+            state = with_test(state, None)
+        return replaced(state, place, new)
+
+    revised(store, alone(bundle), change)
 
 
-def active(store: Store, bundle: Path) -> Path:
-    """The bundle that answers: the one that was activated since ``bundle`` was first served, or ``bundle``."""
-    told = store.settings().get(ACTIVE) or {}
-    return Path(told["path"]) if told.get("command") == version_of(bundle) else bundle
+def state(store: Store, bundle: Path) -> State:
+    """Which bundles answer, by the store: those that were activated since ``bundle`` was served, or ``bundle``."""
+    return current(store.settings().get(ACTIVE), alone(bundle))
 
 
 def _frames(bundle: Bundle, store: Store, signals: Mapping[str, Signal]) -> tuple[pl.DataFrame, pl.DataFrame]:

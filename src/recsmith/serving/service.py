@@ -283,6 +283,7 @@ class Service:
         """Take in what was committed since the last call; where the store is out of reach, go on with what is known."""
         with self._one_at_a_time:
             self.sync.refresh()
+        self.control.look()
 
     def recover(self) -> None:
         """Catch up where the store could not be read; answers go on meanwhile."""

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from recsmith.evaluation.experiments import Baseline, Metric, analyze, plan
-from recsmith.serving.control import ACTIVE
+from recsmith.serving.activation import ACTIVE
 from recsmith.serving.deployment import Experiment
 from recsmith.serving.events import Exposure, NewEvent
 from recsmith.serving.store import Store

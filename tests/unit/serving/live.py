@@ -88,3 +88,11 @@ def ids(answer):
     """The items of a list."""
     assert answer.status_code == 200, answer.text
     return [place["item_id"] for place in answer.json()["recommendations"]]
+
+
+def wait_for(true, seconds=60):
+    """Until ``true()`` is."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.02)

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from recsmith.errors import DataError, ParameterError
-from recsmith.serving.control import ACTIVE
+from recsmith.serving.activation import ACTIVE
 from recsmith.serving.deployment import Experiment
 from recsmith.serving.events import Exposure, NewEvent
 from recsmith.serving.logged import attributed, events, rewarded, shares, slots, units

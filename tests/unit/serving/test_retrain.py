@@ -16,8 +16,9 @@ from recsmith.data.schema import Log
 from recsmith.errors import DataError
 from recsmith.experiment.train import make_pipeline, train
 from recsmith.models.registry import model_class
+from recsmith.serving.activation import places
 from recsmith.serving.events import NewEvent
-from recsmith.serving.retrain import active, promote, retrain
+from recsmith.serving.retrain import promote, retrain, state
 from recsmith.serving.settings import SIGNALS
 from recsmith.serving.store import Store
 
@@ -62,8 +63,9 @@ def test_what_came_since_is_learned_and_promoted_and_rolled_back(world, tmp_path
     assert liked == found.events
     new = found.bundle.save(path.parent / "second")
     with served(path, tmp_path, bundles=path.parent) as client:
-        promote(store, new, path)
-        assert active(store, path) == new
+        (place,) = places(state(store, path), path.parent)
+        promote(store, path, new, place)
+        assert state(store, path)["path"] == str(new)
         while client.get("/health").json()["model_version"].startswith("first@"):
             time.sleep(0.1)  # it is loaded while nobody asks
     with served(path, tmp_path, bundles=path.parent) as client:
@@ -74,7 +76,7 @@ def test_what_came_since_is_learned_and_promoted_and_rolled_back(world, tmp_path
         history = client.get(f"/users/{fresh[0]}/history").json()
         assert history["known_to_the_model"]
         assert client.post("/admin/rollback").json()["model_version"].startswith("first@")
-    assert active(store, path) == path
+    assert state(store, path)["path"] == str(path)
 
 
 def test_a_worse_model_is_refused(world):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
-from recsmith.serving.deployment import Experiment, listed
+from recsmith.serving.deployment import Experiment, VariantName, listed
 from recsmith.serving.problems import problem
 from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, runtime
 from recsmith.serving.runtime import Runtime
@@ -17,46 +17,63 @@ from recsmith.serving.schemas import BundleName, KeyIn, RulesIn
 router = APIRouter(prefix="/admin", responses=PROBLEMS)
 
 
+_EndTest = Annotated[bool, Query(description="End the A/B test that runs.")]
+
+
 @router.get("/bundles")
 async def bundles(request: Request) -> Response:
     """Which bundles there are, and which answer."""
     parts = runtime(request)
-    active = parts.service.active
-    return json(
-        {
-            "active": active.main.version,
-            "experiment": None if active.experiment is None else active.experiment.model_dump(mode="json"),
-            "loaded": [d.version for d in active.deployments()],
-            "bundles": await in_thread(listed, parts.settings.bundles),
-        }
-    )
+    active, behind = parts.service.active, parts.service.control.behind
+    out = {
+        "active": active.main.version,
+        "experiment": None if active.experiment is None else active.experiment.model_dump(mode="json"),
+        "loaded": [d.version for d in active.deployments()],
+        "bundles": await in_thread(listed, parts.settings.bundles),
+    }
+    if behind is not None:
+        out["behind"] = {"wanted": behind.wanted, "ab_test": behind.ab_test, "reason": behind.reason}
+    return json(out)
 
 
 @router.post("/bundles/{name}/activate")
-async def activate(request: Request, name: BundleName) -> Response:
-    """Load a bundle, check it and answer from it, in every worker; the old one serves until then."""
-    deployment = await in_thread(runtime(request).service.control.activate, name)
+async def activate(
+    request: Request,
+    name: BundleName,
+    variant: Annotated[VariantName | None, Query(description="Of the A/B test that runs.")] = None,
+    end_ab_test: _EndTest = False,
+) -> Response:
+    """Load a bundle, check it and answer from it, in every worker; the old one serves until then.
+
+    While an A/B test runs it goes into one of the variants, or ends the test.
+    """
+    control = runtime(request).service.control
+    deployment = await in_thread(control.activate, name, variant=variant, end_ab_test=end_ab_test)
     return json({"status": "active", "model_version": deployment.version})
 
 
 @router.post("/rollback")
-async def roll_back(request: Request) -> Response:
-    """Answer from the bundle that was active before."""
-    deployment = await in_thread(runtime(request).service.control.roll_back)
+async def roll_back(request: Request, end_ab_test: _EndTest = False) -> Response:
+    """Answer from the bundle that was active before. While an A/B test runs, that ends it, if so wished."""
+    deployment = await in_thread(runtime(request).service.control.roll_back, end_ab_test=end_ab_test)
     return json({"status": "active", "model_version": deployment.version})
 
 
 @router.put("/experiment", openapi_extra=body_of(Experiment))
-async def start_experiment(request: Request) -> Response:
-    """Answer from several bundles, a user always from the same one; shadows are logged and not shown."""
+async def start_experiment(request: Request, end_ab_test: _EndTest = False) -> Response:
+    """Answer from several bundles, a user always from the same one; shadows are logged and not shown.
+
+    The A/B test that runs is changed by its name; one of another name ends it, if so wished.
+    """
     experiment = await checked(request, TypeAdapter(Experiment))
-    await in_thread(runtime(request).service.control.start_experiment, experiment)
+    control = runtime(request).service.control
+    await in_thread(control.start_experiment, experiment, end_ab_test=end_ab_test)
     return json({"status": "running", "experiment": experiment.model_dump(mode="json")})
 
 
 @router.delete("/experiment")
 async def stop_experiment(request: Request) -> Response:
-    """Switch the experiment off: all are answered from the active bundle."""
+    """End the A/B test: all are answered from the active bundle."""
     await in_thread(runtime(request).service.control.start_experiment, None)
     return json({"status": "off"})
 

@@ -60,6 +60,8 @@ def _state(request: Request) -> dict[str, Any]:
         reasons.append("Events cannot be stored; feedback gets 503.")
     if parts.exposures.failing is not None:
         reasons.append("Exposures cannot be stored; they wait.")
+    if service.control.behind is not None:
+        reasons.append("The bundle that was activated cannot be loaded here; the earlier one answers.")
     out: dict[str, Any] = {
         "status": "degraded" if reasons else "ok",
         "model_loaded": True,
@@ -67,6 +69,8 @@ def _state(request: Request) -> dict[str, Any]:
         "lists": "ok" if service.degraded is None else "degraded",
         "writes": "ok" if parts.store.failing is None else "failing",
     }
+    if (behind := service.control.behind) is not None:
+        out["wanted"] = {"model_version": behind.wanted, "ab_test": behind.ab_test}
     if reasons:
         out["reason"] = " ".join(reasons)
     if parts.shared is not None:
