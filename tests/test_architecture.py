@@ -17,6 +17,7 @@ ROOT = Path(recsmith.__file__).parent
 LAYERS = [
     {
         "version",
+        "redaction",
         "errors",
         "variables",
         "types",

@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from recsmith.redaction import redacted
+
 
 class RecsmithError(Exception):
     """Base of all errors of recsmith."""
@@ -48,7 +50,7 @@ class ParameterError(InputError):
 
         ``The 'reg' parameter of EASE must be > 0. Got -1 instead.``
         """
-        return cls(f"The '{name}' parameter of {owner} must be {wanted}. Got {got!r} instead.")
+        return cls(f"The '{name}' parameter of {owner} must be {wanted}. Got {redacted(repr(got))} instead.")
 
     @classmethod
     def unknown(cls, kind: str, name: str, known: Iterable[str]) -> ParameterError:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recsmith.redaction import redacted
 from recsmith.tables import pairs, text_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Output:
         if not self.quiet:
             from rich.text import Text
 
-            _console(stderr=True).print(Text(text), soft_wrap=True)  # a path stays whole
+            _console(stderr=True).print(Text(redacted(text)), soft_wrap=True)  # a path stays whole
 
     @property
     def listened_to(self) -> bool:

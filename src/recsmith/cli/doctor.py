@@ -14,6 +14,7 @@ from typing import Any
 from recsmith.cli.console import Output, facts, line, megabytes
 from recsmith.cli.options import Json
 from recsmith.errors import FetchError
+from recsmith.redaction import redacted
 from recsmith.tables import text_of
 from recsmith.variables import VARIABLES
 from recsmith.version import __version__
@@ -53,7 +54,7 @@ def examine() -> dict[str, Any]:
         "memory": _memory(),
         "folders": _folders(),
         "extras": _extras(),
-        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "environment": {name: redacted(os.environ[name]) for name in _VARIABLES if name in os.environ},
     }
     return report | {"warnings": _warnings(report)}
 

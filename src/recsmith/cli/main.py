@@ -28,6 +28,7 @@ from recsmith.cli import (
     use,
 )
 from recsmith.errors import RecsmithError
+from recsmith.redaction import redacted
 from recsmith.version import __version__
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("RECSMITH_DEBUG"):
             import traceback
 
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()), file=sys.stderr)
         return _report(error, as_json="--json" in given and not lost)
     if status == INTERRUPTED:
         print("Stopped. Nothing was left half-written.", file=sys.stderr)
@@ -139,6 +140,7 @@ def _report(error: Exception, *, as_json: bool) -> int:
         error.show()  # type: ignore[attr-defined]
         return BAD_INPUT
     message, status = _words(error)
+    message = redacted(message)
     if as_json:
         from recsmith.cli.console import json_text
 

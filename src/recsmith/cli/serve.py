@@ -13,6 +13,7 @@ import typer
 from recsmith.cli.console import Output
 from recsmith.cli.options import Json
 from recsmith.errors import DataError, MissingExtraError, ParameterError
+from recsmith.redaction import redacted_url
 from recsmith.tables import Table
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _ready(output: Output, settings: Settings, bundle: Path, host: str, port: in
     where = f"http://{name}:{port}"
     output.note(
         f"Serving {bundle} at {where}: the page at /, the documentation at /docs. "
-        f"Events go to {_shown(settings.store_url)}."
+        f"Events go to {redacted_url(settings.store_url)}."
     )
     if settings.auth == "off":
         output.note(
@@ -106,12 +107,6 @@ def _ready(output: Output, settings: Settings, bundle: Path, host: str, port: in
         )
     else:
         output.note("An API key is needed. Make one: recsmith keys add NAME --role admin --store URL")
-
-
-def _shown(url: str) -> str:
-    """A URL without its password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def retrain(
@@ -161,7 +156,7 @@ def retrain(
     chosen = None if recipe is None else Recipe.make(str(recipe), **read_document(recipe)).pipeline()
     found = []
     for place in places:
-        output.note(f"Learning from the log of {place.path} and the events of {_shown(settings.store_url)}.")
+        output.note(f"Learning from the log of {place.path} and the events of {redacted_url(settings.store_url)}.")
         found.append(_retrained(opened, settings, bundle, place, chosen, look, end_ab_test))
     opened.close()
     (first, words, _), *rest = found

@@ -27,7 +27,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, Field, model_validator
@@ -43,13 +42,14 @@ from recsmith.evaluation.protocol import DEFAULT_CUTS
 from recsmith.evaluation.report import smaller_is_better
 from recsmith.experiment.recipe import Recipe, read_document
 from recsmith.models.registry import model_class
+from recsmith.redaction import redacted_url
 from recsmith.training.config import TrainingConfig
 
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<default>[^}]*))?\}")
 
 
 def _no_password(uri: str) -> str:
-    if urlsplit(uri).password:
+    if redacted_url(uri) != uri:
         raise ValueError(
             "without a password: MLflow reads MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )

@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from recsmith.errors import ParameterError, StorageError
+from recsmith.redaction import redacted_url
 from recsmith.serving import postgresql as pg
 from recsmith.serving.migrations import migrate
 
@@ -57,7 +58,7 @@ class Database:
         """
         found = _url(url)
         self._sqlite = found.get_backend_name() == "sqlite"
-        self._name = found.render_as_string(hide_password=True)
+        self._name = redacted_url(url)
         self.insert = _INSERT[found.get_backend_name()]  #: with ``on_conflict_do_...``
         self._patience = patience or Patience()
         self._engine = self._new_engine(found)
@@ -228,7 +229,7 @@ def _url(text: str) -> URL:
             f"The 'url' parameter of Store must be {wanted}. What was given is no URL."
         ) from None
     if url.drivername not in {*_DRIVERS, *_DRIVERS.values()}:
-        raise ParameterError.of("Store", "url", wanted, url.render_as_string(hide_password=True))
+        raise ParameterError.of("Store", "url", wanted, text)
     url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ParameterError.of("Store", "url", "a file, sqlite:///PATH: workers share it", text)

@@ -54,8 +54,9 @@ class Guard:
             if not begun:
                 await self._too_long(scope["path"])(scope, receive, send)
         except Exception as error:
-            log.exception("a request failed")
-            if not begun:
+            if begun:
+                log.exception("a request failed after its answer had begun")
+            else:
                 await of_error(error, scope["path"])(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> ASGIApp | None:

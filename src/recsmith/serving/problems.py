@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -11,9 +12,11 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from recsmith.errors import BundleError, InputError, RecsmithError, StorageError, UnknownIdError
+from recsmith.errors import BundleError, InputError, StorageError, UnknownIdError
 from recsmith.serving.batching import OverloadedError
+from recsmith.serving.telemetry import request_id
 
+log = logging.getLogger("recsmith.requests")
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 20
 
@@ -37,24 +40,27 @@ def problem(
         values["instance"] = instance
     if errors is not None:
         values["errors"] = list(errors)
+    if status >= 500 and (current := request_id.get()) is not None:
+        values["request_id"] = current
     body = orjson.dumps(values, default=str, option=orjson.OPT_NON_STR_KEYS)
     return Response(body, status, dict(headers or {}), MEDIA_TYPE)
 
 
 def of_error(error: Exception, instance: str | None = None) -> Response:
-    """What an error of recsmith means to the sender."""
+    """What an error means to the sender. What is no fault of theirs goes to the log, and its request's id to them."""
     if isinstance(error, OverloadedError):
         return problem(503, str(error), instance=instance, headers={"Retry-After": "1"})
     if isinstance(error, StorageError):
-        return problem(503, str(error), instance=instance, headers={"Retry-After": "5"})
+        log.warning("the store failed a request: %s", error)
+        detail = "The store cannot be used now. Try again; an event that is sent twice under one event_id counts once."
+        return problem(503, detail, instance=instance, headers={"Retry-After": "5"})
     if isinstance(error, UnknownIdError):
         return problem(404, str(error), instance=instance)
     if isinstance(error, BundleError):
         return problem(409, str(error), instance=instance)
     if isinstance(error, InputError):
         return problem(422, str(error), instance=instance)
-    if isinstance(error, RecsmithError):
-        return problem(500, str(error), instance=instance)
+    log.error("a request failed", exc_info=error)
     return problem(500, "The service failed; its log says how, under this request's id.", instance=instance)
 
 

@@ -211,4 +211,6 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str | None = None
+    request_id: str | None = None
+    """Of a failure that is not the sender's: what the log says of it stands under this id."""
     errors: list[dict[str, Any]] | None = None

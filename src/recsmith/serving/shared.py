@@ -44,8 +44,8 @@ class Shared:
                 socket_connect_timeout=_PATIENCE_SECONDS,
                 retry=Retry(NoBackoff(), 0),
             )
-        except ValueError as error:
-            raise ParameterError.of("the service", "redis_url", "redis://HOST:PORT/NUMBER", url) from error
+        except ValueError:
+            raise ParameterError.of("the service", "redis_url", "redis://HOST:PORT/NUMBER", url) from None
         self._unreadable = unreadable
         self.there = True  #: whether the server answered the last time
 

@@ -14,6 +14,7 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from recsmith.errors import MissingExtraError
+from recsmith.redaction import redacted
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -63,13 +64,13 @@ class JsonLines(logging.Formatter):
             + f".{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": redacted(record.getMessage()),
         }
         if (current := request_id.get()) is not None:
             values["request_id"] = current
         values |= getattr(record, "fields", {})
         if record.exc_info:
-            values["exception"] = self.formatException(record.exc_info)
+            values["exception"] = redacted(self.formatException(record.exc_info))
         return orjson.dumps(values, default=str).decode("utf-8", "replace")
 
 
