@@ -23,7 +23,7 @@ def needed(method: str, path: str) -> Role | None:
     """The least role for a route; None for those that are open."""
     if path == "/" or path.startswith(_PUBLIC):
         return None
-    if path.startswith("/admin") or method == "DELETE":
+    if path.startswith("/admin") or (method == "DELETE" and not path.startswith("/items/")):
         return "admin"
     if method != "GET" and path.startswith(_WRITES):
         return "writer"

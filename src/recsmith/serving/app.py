@@ -49,7 +49,8 @@ _PRUNE_EVERY = 3600  # looks
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _BODIES = (
     schemas.RecommendRequest, schemas.RecommendBatch, schemas.Feedback, schemas.EventBatch, schemas.EventIn,
-    schemas.ItemBatch, schemas.WhyNot, schemas.KeyIn, schemas.RulesIn, schemas.Problem, Experiment, Variant,
+    schemas.ItemBatch, schemas.ItemPatch, schemas.ItemPut,
+    schemas.WhyNot, schemas.KeyIn, schemas.RulesIn, schemas.Problem, Experiment, Variant,
 )  # fmt: skip
 
 

@@ -8,10 +8,10 @@ than a handful of layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 import polars as pl
@@ -20,14 +20,24 @@ from numpy.typing import NDArray
 from recsmith.data.dataset import Dataset
 from recsmith.errors import ParameterError
 from recsmith.serving.columns import Column, parts_of, plain
+from recsmith.serving.events import Item, ItemState
 from recsmith.serving.filters import Filter
 from recsmith.types import BoolArray, FloatArray, IntArray, check_range
 
 Metadata: TypeAlias = Mapping[str, Any]
 """JSON values by field. Shared, so not to be changed."""
 
-Upserts: TypeAlias = Mapping[str, tuple[Metadata, bool]]
-"""Metadata and availability by item id."""
+
+class Upsert(NamedTuple):
+    """What was written of an item."""
+
+    metadata: Metadata
+    available: bool
+    state: ItemState = "merged"
+
+
+Upserts: TypeAlias = Mapping[str, Upsert]
+"""What was written, by item id."""
 
 _T = TypeVar("_T", bound=np.generic)
 _MASKS_KEPT = 64  # filters of a layer whose masks are kept; each takes a byte an item
@@ -46,6 +56,7 @@ class Catalogue:
     available: (
         BoolArray  #: (n_items,) what can be had; the bundle's items can, unless somebody wrote otherwise
     )
+    deleted: BoolArray  #: (n_items,) what is in no list, and found by no id
     fields: frozenset[str]  #: of the metadata of any item
     _bundle: _Bundle = field(repr=False)
     _written: tuple[_Written, ...] = field(default=(), repr=False)  #: the newest last
@@ -61,13 +72,13 @@ class Catalogue:
             The log with its items and their features, where there are any. Features that JSON has no form for are
             left out.
         upserts
-            What was written, by item id. The metadata is laid over the bundle's, field by field; null removes a
-            field.
+            What was written, by item id. The metadata is laid over the bundle's, field by field, and null removes a
+            field; of a replaced item it is all that there is.
         """
         bundle = _Bundle(data)
         everything = np.ones(data.n_items, dtype=np.bool_)
         fields = frozenset(bundle.frame.columns)
-        return cls(data, data.n_items, everything, fields, bundle).with_upserts(upserts or {})
+        return cls(data, data.n_items, everything, ~everything, fields, bundle).with_upserts(upserts or {})
 
     def with_upserts(self, changed: Upserts) -> Self:
         """The catalogue after some items were written. The cost is that of the items written, on average.
@@ -76,21 +87,25 @@ class Catalogue:
         """
         if not changed:
             return self
-        at = self.index(list(changed)).astype(np.int64)
+        upserts = [Upsert(*one) for one in changed.values()]
+        at = self._place(list(changed)).astype(np.int64)
         new = at < 0
         at[new] = np.arange(self.n_items, self.n_items + new.sum())
         available = np.append(self.available, np.ones(new.sum(), dtype=np.bool_))
-        available[at] = [there for _, there in changed.values()]
+        available[at] = [one.available for one in upserts]
+        deleted = np.append(self.deleted, np.zeros(new.sum(), dtype=np.bool_))
+        deleted[at] = [one.state == "deleted" for one in upserts]
         entries = {
-            index: _Entry(item, _filled({**known, **metadata}))
-            for index, known, (item, (metadata, _)) in zip(
-                at.tolist(), self._bundle.rows_of(at), changed.items(), strict=True
+            index: _Entry(item, _filled({**(known if one.state == "merged" else {}), **one.metadata}))
+            for index, known, item, one in zip(
+                at.tolist(), self._bundle.rows_of(at), changed, upserts, strict=True
             )
         }
         return replace(
             self,
             n_items=len(available),
             available=available,
+            deleted=deleted,
             fields=self.fields.union(*(entry.metadata for entry in entries.values())),
             _written=_merged((*self._written, _Written(entries))),
         )
@@ -102,6 +117,12 @@ class Catalogue:
 
     def index(self, ids: Sequence[str]) -> IntArray:
         """(n,) int32 index of each id, -1 where nobody knows it. Text finds the integer that it spells."""
+        found = self._place(ids)
+        found[(found >= 0) & self.deleted[found]] = -1
+        return found
+
+    def _place(self, ids: Sequence[str]) -> IntArray:
+        """``index``, where a deleted item has one, too: an item that comes back has the one that it had."""
         found = self.data.items.index(ids)
         for place in np.flatnonzero(found < 0).tolist():
             for layer in self._written:
@@ -178,6 +199,15 @@ class Catalogue:
         entry = self._entry(index)
         return self._bundle.values(name, index) if entry is None else parts_of(entry.metadata.get(name))
 
+    def labelled(self, text: str) -> BoolArray:
+        """(n_items,) items whose title, or id where they have none, holds ``text``, in capitals or not."""
+        found = self._joined(lambda layer: layer.column("title").contains(text))
+        untitled = np.flatnonzero(~self._joined(lambda layer: layer.column("title").exists()))
+        if len(untitled):
+            ids = pl.Series(self.raw(untitled), dtype=pl.String).str.to_lowercase()
+            found[untitled] = ids.str.contains(text.lower(), literal=True).to_numpy()
+        return found & ~self.deleted
+
     def _entry(self, index: int) -> _Entry | None:
         """What was last written of an item."""
         return next((e for layer in reversed(self._written) if (e := layer.entries.get(index))), None)
@@ -192,6 +222,11 @@ class Catalogue:
         for layer in self._written:
             out[layer.rows] = part(layer)
         return out
+
+
+def upserts(items: Iterable[Item]) -> Upserts:
+    """What was written of items, by id."""
+    return {item.item_id: Upsert(dict(item.metadata), item.available, item.state) for item in items}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from typing import Any
 from recsmith.errors import BundleError, ParameterError, RecsmithError
 from recsmith.serving import activation
 from recsmith.serving.activation import ACTIVE, State
-from recsmith.serving.deployment import Active, Deployment, Experiment, Upserts, located, version_of
+from recsmith.serving.catalogue import Upsert, Upserts, upserts
+from recsmith.serving.deployment import Active, Deployment, Experiment, located, version_of
 from recsmith.serving.rules import Rules
 from recsmith.serving.settings import Settings
 from recsmith.serving.store import Store
@@ -46,7 +47,7 @@ class Control:
         self._alone = activation.alone(bundle)
         self.behind: Behind | None = None  #: None while what was activated answers
         self._items_version = mark
-        self._upserts = {i.item_id: (dict(i.metadata), i.available) for i in store.items()}
+        self._upserts: dict[str, Upsert] = dict(upserts(store.items()))
         self._swap = threading.RLock()
         self._wanted: State = {}  #: what the store says
         self._loading: threading.Thread | None = None

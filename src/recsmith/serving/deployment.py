@@ -20,14 +20,12 @@ from recsmith.config import Config
 from recsmith.errors import BundleError, ParameterError, UnknownIdError
 from recsmith.models.bandits.registry import policy_class
 from recsmith.models.registry import model_class
-from recsmith.serving.catalogue import Catalogue
+from recsmith.serving.catalogue import Catalogue, Upserts
 from recsmith.serving.histories import History, Reader, queries
 from recsmith.serving.schemas import BUNDLE_NAME, BundleName
 from recsmith.serving.settings import Signal
 from recsmith.types import Queries
 
-Upserts: TypeAlias = Mapping[str, tuple[dict[str, Any], bool]]
-"""Metadata and availability of items that the service was told of, by raw id."""
 _NAME = re.compile(BUNDLE_NAME)
 _BUCKETS = 10_000
 _MOST_SHOWN = 200_000  # items whose JSON is kept
@@ -123,13 +121,12 @@ class Deployment:
         return index
 
     def search(self, text: str, limit: int) -> list[int]:
-        """Items whose title holds ``text``, whatever the case, the most often taken first."""
-        popular = np.argsort(-self.bundle.data.item_counts(), kind="stable")
-        if not text:
-            return [int(item) for item in popular[:limit]]
-        titles = self.bundle.item_labels(self.bundle.data.items.raw(popular))
-        found = titles.str.to_lowercase().str.contains(text.lower(), literal=True).fill_null(False)
-        return [int(item) for item in popular[np.flatnonzero(found.to_numpy())[:limit]]]
+        """Items whose title, or else id, holds ``text``, whatever the case, the most often taken first."""
+        catalogue, counts = self.catalogue, np.zeros(self.catalogue.n_items, dtype=np.int64)
+        counts[: catalogue.n_known] = self.bundle.data.item_counts()
+        order = np.argsort(-counts, kind="stable")
+        found = catalogue.labelled(text) if text else ~catalogue.deleted
+        return [int(item) for item in order[found[order]][:limit]]
 
     def title(self, item: int) -> str:
         """The title of an item, or its id."""

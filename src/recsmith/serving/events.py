@@ -8,6 +8,9 @@ from hashlib import blake2b, sha256
 from typing import Any, Literal, TypeAlias
 
 Role: TypeAlias = Literal["reader", "writer", "admin"]
+ItemState: TypeAlias = Literal["merged", "replaced", "deleted"]
+"""What was written of an item lies over the bundle's part of it, stands in its place, or takes the item away."""
+
 Kind: TypeAlias = Literal["user", "item", "erased", "key", "setting"]
 
 EXPLORE = "explore:"  #: before the name of a policy, in the source of a place that it filled
@@ -74,11 +77,23 @@ class LoggedExposure(Exposure):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What the service was told about an item."""
+    """What was written of an item."""
 
     item_id: str
-    metadata: Mapping[str, Any]  #: JSON
+    metadata: Mapping[str, Any]  #: JSON; null removes a field of the bundle's
     available: bool
+    state: ItemState = "merged"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """What is to be changed of an item; all else stays as it is."""
+
+    item_id: str
+    metadata: Mapping[str, Any] | None = (
+        None  #: fields, each of which replaces what was written under its name
+    )
+    available: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

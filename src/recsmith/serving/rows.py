@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from recsmith.errors import ParameterError
-from recsmith.serving.events import Exposure, Item, NewEvent, digest
+from recsmith.serving.events import Exposure, Item, ItemChange, NewEvent, digest
 
 EVENT = tuple(field.name for field in fields(NewEvent))  #: columns of an event, in its order
 EXPOSURE = tuple(field.name for field in fields(Exposure))  #: columns of an exposure, in its order
@@ -36,6 +36,7 @@ EXPOSURE_FRAME = {
 }
 
 _SHOWN = 80  # characters of a bad value that a message repeats
+_LONGEST_METADATA = 1 << 20
 _MAX_INT = 2**63
 
 
@@ -64,7 +65,25 @@ def item_row(item: Item) -> dict[str, Any]:
         "item_id": checked_text("Item", "item_id", item.item_id),
         "metadata": checked_json("Item", "metadata", item.metadata),
         "available": item.available,
+        "state": item.state,
     }
+
+
+def merged(change: ItemChange, old: Item | None) -> Item:
+    """An item after a change; ``old`` None: there was none.
+
+    Raises
+    ------
+    ParameterError
+        The metadata is not JSON, or longer than 1 MiB of it.
+    """
+    old = Item(change.item_id, {}, True) if old is None else old
+    metadata = {**old.metadata, **(change.metadata or {})}
+    size = len(checked_json("Item", "metadata", metadata))
+    if size > _LONGEST_METADATA:
+        raise ParameterError.of("Item", "metadata", f"at most {_LONGEST_METADATA} bytes of JSON", size)
+    available = old.available if change.available is None else change.available
+    return Item(change.item_id, metadata, available, old.state)
 
 
 def checked_text(owner: str, name: str, text: str) -> str:

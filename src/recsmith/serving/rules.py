@@ -237,7 +237,7 @@ class Rules(Config):
         return found
 
     def _prepare(self, catalogue: Catalogue, context: Mapping[str, Any]) -> _Prepared:
-        allowed = np.ones(catalogue.n_items, dtype=np.bool_)
+        allowed = ~catalogue.deleted
         for _, hidden in self.hiding(catalogue, context):
             allowed &= ~hidden
         known = ~allowed[: catalogue.n_known]

@@ -80,6 +80,7 @@ items = Table(
     Column("item_id", Text, nullable=False),
     Column("metadata", Text, nullable=False),
     Column("available", Boolean, nullable=False),
+    Column("state", Text, nullable=False, server_default="merged"),
 )
 
 settings = Table(

@@ -131,10 +131,24 @@ class EventBatch(BaseModel):
     events: list[Any] = Field(min_length=1, max_length=10_000)
 
 
-class ItemIn(Wire):
-    """An item of the catalogue: what is given replaces what was known of it."""
+class ItemPatch(Wire):
+    """What changes of an item: a field that is given replaces the one of its name, and null removes it."""
+
+    metadata: dict[str, Any] | None = None
+    """None: it stays as it is."""
+    available: StrictBool | None = None
+    """None: it stays as it is; a new item is available."""
+
+
+class ItemIn(ItemPatch):
+    """An item to add, or what changes of one."""
 
     item_id: Id
+
+
+class ItemPut(Wire):
+    """All that is known of an item."""
+
     metadata: dict[str, Any] = {}
     available: StrictBool = True
 

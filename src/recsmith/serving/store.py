@@ -29,6 +29,7 @@ from recsmith.serving.events import (
     Event,
     Exposure,
     Item,
+    ItemChange,
     Kind,
     LoggedExposure,
     NewEvent,
@@ -46,6 +47,7 @@ from recsmith.serving.rows import (
     event_row,
     exposure_row,
     item_row,
+    merged,
 )
 from recsmith.serving.statements import CHANGES, HISTORY, LOG_EXPOSURE
 
@@ -337,22 +339,59 @@ class Store:
         rows = {item.item_id: item_row(item) for item in items}
         if rows:
             with self._database.write() as connection:
-                self._upsert(connection, schema.items, "item_key", list(rows.values()))
-                _tell(connection, "item", rows)
+                self._put_items(connection, rows)
+
+    def merge_items(self, changes: Sequence[ItemChange], *, create: bool = True) -> None:
+        """Change items field by field, adding those that are not there; nobody writes in between.
+
+        An item that was deleted begins anew: nothing of what was written before it was deleted comes back.
+
+        Parameters
+        ----------
+        changes
+            Of an item given twice the changes follow one another.
+        create
+            False: an item that was deleted is not known.
+
+        Raises
+        ------
+        UnknownIdError
+            ``create`` is False and an item was deleted; nothing has changed.
+        ParameterError
+            Metadata that cannot be stored, or that has grown beyond 1 MiB of JSON.
+        """
+        with self._database.write() as connection:
+            found = {item.item_id: item for item in self._found(connection, [c.item_id for c in changes])}
+            for change in changes:
+                old = found.get(change.item_id)
+                if old is not None and old.state == "deleted":
+                    if not create:
+                        raise UnknownIdError(f"The item {change.item_id!r} was deleted.")
+                    old = None
+                found[change.item_id] = merged(change, old)
+            self._put_items(connection, {item.item_id: item_row(item) for item in found.values()})
+
+    def _put_items(self, connection: sa.Connection, rows: Mapping[str, dict[str, Any]]) -> None:
+        if rows:
+            self._upsert(connection, schema.items, "item_key", list(rows.values()))
+            _tell(connection, "item", rows)
 
     def items(self, item_ids: Sequence[str] | None = None) -> list[Item]:
-        """The items that were added, in no order: all of them, or those of ``item_ids`` that there are."""
-        table = schema.items.c
-        query = sa.select(table.item_id, table.metadata, table.available)
-        if item_ids is None:
-            return self._items(query)
-        keys = [digest(item) for item in item_ids]
-        blocks = (keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE))
-        return [item for block in blocks for item in self._items(query.where(table.item_key.in_(block)))]
-
-    def _items(self, query: sa.Select[Any]) -> list[Item]:
+        """The items that were written, in no order: all of them, or those of ``item_ids`` that there are."""
         with self._database.read() as connection:
-            return [Item(item, json.loads(text), on) for item, text, on in connection.execute(query)]
+            return list(self._found(connection, item_ids))
+
+    def _found(self, connection: sa.Connection, item_ids: Sequence[str] | None) -> Iterator[Item]:
+        table = schema.items.c
+        query = sa.select(table.item_id, table.metadata, table.available, table.state)
+        queries = [query]
+        if item_ids is not None:
+            keys = [digest(item) for item in item_ids]
+            blocks = (keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE))
+            queries = [query.where(table.item_key.in_(block)) for block in blocks]
+        for one in queries:
+            for item, text, available, state in connection.execute(one):
+                yield Item(item, json.loads(text), available, state)
 
     # --- settings and keys ----------------------------------------------------------------------------------
 

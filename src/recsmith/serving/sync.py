@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsmith.errors import StorageError
+from recsmith.serving.catalogue import upserts
 from recsmith.serving.control import Control
 from recsmith.serving.events import ApiKey, Item
 from recsmith.serving.exploration import Explorer
@@ -114,8 +115,7 @@ class Sync:
             self._histories.erased = news.erased
         self._histories.forget(news.users)
         if news.items is not None:
-            changed = {item.item_id: (dict(item.metadata), item.available) for item in news.items}
-            self._control.take_items(changed, news.mark)
+            self._control.take_items(upserts(news.items), news.mark)
         if news.keys is not None:
             self.on_keys(news.keys)
         if news.settings is not None:

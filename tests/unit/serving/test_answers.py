@@ -174,7 +174,7 @@ def test_a_new_item_is_seen_by_rules_at_once_and_one_that_is_gone_is_not_shown(c
     assert first not in ids(ask(client, "u4", num_recommendations=40))
     why = client.post("/explain", json={"user_id": "u4", "item_id": first}).json()
     assert why["obstacles"] == ["The rule 'only_available' leaves it out."]
-    client.post("/items", json={"items": [{"item_id": first}]})
+    client.post("/items", json={"items": [{"item_id": first, "available": True}]})
     client.put("/admin/rules", json={"text": "rules: []"})
     assert ids(ask(client, "u4", num_recommendations=3))[0] == first
 
