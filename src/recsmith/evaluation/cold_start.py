@@ -24,7 +24,7 @@ from recsmith.evaluation.answers import answerable
 from recsmith.evaluation.fairness import plain_row
 from recsmith.evaluation.groups import counted
 from recsmith.evaluation.metrics import fairness, ranking
-from recsmith.evaluation.significance import Interval, Sample, percentiles, replicates
+from recsmith.evaluation.significance import Interval, Sample, interval_of, percentiles, replicates
 from recsmith.evaluation.watch import Watch, unwatched
 from recsmith.recommend import SOURCES, Pipeline
 from recsmith.tables import Table
@@ -324,7 +324,7 @@ def _rows(
     judged = ~np.isnan(columns[0])
     if not judged.any():
         return []
-    samples = [Sample.of_users(column) for column in columns]
+    samples = [Sample.of_users(column, bounded=True) for column in columns]
     drawn = replicates(samples, **draws)
     values = np.array([sample.estimate() for sample in samples])
     width = len(asked.metrics)
@@ -337,7 +337,7 @@ def _rows(
             if model in behind:
                 gain = float(values[own] - values[other])
                 bounds = percentiles(drawn[:, own] - drawn[:, other], _LEVEL)
-            low, high = percentiles(drawn[:, own], _LEVEL)
+            low, high = interval_of(samples[own], drawn[:, own], _LEVEL)
             rows.append(
                 ColdStartRow(
                     model=model,

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from recsmith.errors import ParameterError
+from recsmith.evaluation.all_pairs import all_pairs_p, simultaneous_intervals
 from recsmith.evaluation.report import Report, better_first, smaller_is_better, written
-from recsmith.evaluation.significance import Interval, PairedTest, Sample, holm, intervals, paired_p, verdict
+from recsmith.evaluation.significance import (
+    Interval,
+    PairedTest,
+    Sample,
+    differences,
+    holm,
+    interval_of,
+    paired_p,
+    percentiles,
+    replicates,
+    skewed,
+    verdict,
+)
 from recsmith.tables import Table
+
+HOLM, ALL_PAIRS = "holm", "all pairs"
+
+
+def correction_title(correction: str) -> str:
+    """The head of a column of corrected p-values."""
+    return "p (Holm)" if correction == HOLM else f"p ({correction})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +45,7 @@ class Contender:
     difference: float = 0.0
     difference_interval: Interval | None = None  #: None for the reference itself
     p: float | None = None
-    p_corrected: float | None = None  #: Holm's correction for the number of comparisons
+    p_corrected: float | None = None  #: for the number of comparisons: see ``Comparison.correction``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +58,8 @@ class Comparison:
     users: int
     level: float
     test: PairedTest
+    correction: str  #: ``"holm"`` against a baseline, ``"all pairs"`` against the best of the same data
+    notes: tuple[str, ...] = ()  #: which p-values and intervals are not to be trusted, and why
     rows: tuple[Contender, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -47,11 +71,20 @@ class Comparison:
             "users": self.users,
             "level": self.level,
             "test": self.test,
+            "correction": self.correction,
+            "notes": list(self.notes),
             "rows": [{name: _plain(getattr(row, name)) for name in Contender.__slots__} for row in self.rows],
         }
 
     def __rich__(self) -> Table:
-        columns = ("model", "difference", f"{100 * self.level:g} %", "p", "p (Holm)", "verdict")
+        columns = (
+            "model",
+            "difference",
+            f"{100 * self.level:g} %",
+            "p",
+            correction_title(self.correction),
+            "verdict",
+        )
         rows = [
             (row.model, "", "", "", "", row.verdict)
             if row.difference_interval is None
@@ -66,7 +99,7 @@ class Comparison:
             for row in self.rows
         ]
         title = f"Against {self.reference} by {self.metric}: paired {self.test} test on the same users"
-        return Table(title, columns, rows, numbers=columns[1:-1])
+        return Table(title, columns, rows, numbers=columns[1:-1], caption="\n".join(self.notes))
 
 
 def compare(
@@ -82,8 +115,9 @@ def compare(
     """Each report against the baseline, or against the best one.
 
     A difference is called ``better`` or ``worse`` where its p-value, corrected for the number of comparisons, is
-    below ``1 - level``. Against the best of many the p-values are a little too small: the best was chosen by the
-    same figures. Name a baseline beforehand where it matters.
+    below ``1 - level``. Against a baseline that is Holm's correction. The best was chosen by the same figures, so
+    against it p-values are corrected, and intervals widened, for all pairs of models: see ``all_pairs.py``. A baseline
+    that is named beforehand shows smaller differences.
 
     Parameters
     ----------
@@ -103,26 +137,31 @@ def compare(
     samples = {report.model: report.sample(metric) for report in better_first(reports, metric)}
     reference = baseline or next(iter(samples))
     others = [model for model in samples if model != reference]
-    draws: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
-    bounds = intervals(samples, **draws)
-    gaps = intervals(samples, against=reference, **draws)
-    p = [paired_p(samples[model], samples[reference], test=test, seed=seed) for model in others]
-    corrected = dict(zip(others, zip(p, holm(p), strict=True), strict=True))
+    columns, values = list(samples.values()), np.array([sample.estimate() for sample in samples.values()])
+    drawn = replicates(columns, resamples=resamples, seed=seed)
+    p = {model: paired_p(samples[model], samples[reference], test=test, seed=seed) for model in others}
+    at = list(samples).index(reference)
+    if baseline is None and len(others) > 1:
+        corrected = dict(zip(samples, all_pairs_p(columns, test=test, seed=seed)[at], strict=True))
+        gaps = dict(zip(samples, simultaneous_intervals(drawn, values, at, level), strict=True))
+    else:
+        corrected = dict(zip(others, holm(list(p.values())), strict=True))
+        gaps = {m: percentiles(drawn[:, j] - drawn[:, at], level) for j, m in enumerate(samples)}
 
-    def row(model: str, sample: Sample) -> Contender:
-        one: dict[str, Any] = {"model": model, "value": sample.estimate(), "interval": bounds[model]}
+    def row(j: int, model: str) -> Contender:
+        one: dict[str, Any] = {
+            "model": model, "value": float(values[j]), "interval": interval_of(columns[j], drawn[:, j], level),
+        }  # fmt: skip
         if model == reference:
             return Contender(**one, verdict="best" if baseline is None else "baseline")
-        difference = sample.estimate() - samples[reference].estimate()
+        difference, adjusted = float(values[j] - values[at]), float(corrected[model])
         return Contender(
             **one,
             difference=difference,
             difference_interval=gaps[model],
-            p=corrected[model][0],
-            p_corrected=corrected[model][1],
-            verdict=verdict(
-                difference, corrected[model][1], 1 - level, smaller_is_better=smaller_is_better(metric)
-            ),
+            p=p[model],
+            p_corrected=adjusted,
+            verdict=verdict(difference, adjusted, 1 - level, smaller_is_better=smaller_is_better(metric)),
         )
 
     return Comparison(
@@ -132,7 +171,24 @@ def compare(
         users=len(reports[0]),
         level=level,
         test=test,
-        rows=tuple(row(model, sample) for model, sample in samples.items()),
+        correction=HOLM if baseline is not None else ALL_PAIRS,
+        notes=_notes(samples, reference),
+        rows=tuple(row(j, model) for j, model in enumerate(samples)),
+    )
+
+
+def _notes(samples: Mapping[str, Sample], reference: str) -> tuple[str, ...]:
+    """Which differences are too few and skewed for their tests and intervals."""
+    doubtful = [
+        model
+        for model, sample in samples.items()
+        if model != reference and skewed(differences(sample, samples[reference]))
+    ]
+    if not doubtful:
+        return ()
+    return (
+        f"Warning: too few users differ from {reference}, or too unevenly, for the p-values and intervals of "
+        f"{', '.join(doubtful)}: fewer than 10, or than 25 times the squared skewness of the differences.",
     )
 
 

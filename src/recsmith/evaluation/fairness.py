@@ -6,7 +6,7 @@ What lists do to groups of *items* is in ``item_fairness.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,16 @@ import polars as pl
 from recsmith.errors import ParameterError
 from recsmith.evaluation.groups import UNKNOWN, Labels, counted, permutation_p, user_labels
 from recsmith.evaluation.report import Report, smaller_is_better, written
-from recsmith.evaluation.significance import ALIKE, Interval, Sample, holm, percentiles, replicates, verdict
+from recsmith.evaluation.significance import (
+    ALIKE,
+    Interval,
+    Sample,
+    holm,
+    interval_of,
+    percentiles,
+    replicates,
+    verdict,
+)
 from recsmith.tables import Table
 from recsmith.types import FloatArray
 
@@ -59,7 +68,7 @@ class GapRow:
     interval: Interval
     ratio: float  #: low over high
     ratio_interval: Interval
-    p: float  #: of "no group differs from the others": permutations, by the largest absolute t
+    p: float  #: of "no large enough group differs from the others": permutations, by the largest absolute t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +155,8 @@ def user_fairness(
 
     A group is *too small to say* where fewer than ``min_users`` of its users have the figure, or where no difference is
     shown and the interval of the difference reaches further than ``matters`` times the overall figure on either
-    side: then a gap that would matter may be there unseen.
+    side, or too few of its users have a hit (``Sample.few_hits``) for such an interval: then a gap that would matter
+    may be there unseen.
 
     Parameters
     ----------
@@ -220,19 +230,19 @@ class _Compared:
         """All rows and gaps."""
         codes = self.labels.codes
         tested = np.flatnonzero(self.labels.sizes >= self.min_users)
-        draws: dict[str, Any] = {"permutations": permutations, "seed": seed}
+        draws: dict[str, Any] = {"least": self.min_users, "permutations": permutations, "seed": seed}
         p, overall = permutation_p(list(self.samples.values()), self.labels, tested, **draws)
         rows, gaps = [], []
         for at, (metric, sample) in enumerate(self.samples.items()):
             inside = [sample.take(codes == g) for g in range(len(self.labels.groups))]
             drawn = _Drawn.of(sample, self.labels, resamples, seed)
             chance = dict(zip(tested.tolist(), p[:, at], strict=True))
-            large = [g for g in chance if _users(inside[g]) >= self.min_users and not np.isnan(chance[g])]
+            large = [g for g in chance if not np.isnan(chance[g])]
             alone = [chance[g] for g in large]
             two = len(self.labels.groups) == 2  # each is the rest of the other: one test, not two
             corrected = dict(zip(large, alone if two else holm(alone), strict=True))
             rows += [
-                self._row(metric, g, drawn, _users(part), chance.get(g), corrected.get(g))
+                self._row(metric, g, drawn, part, chance.get(g), corrected.get(g))
                 for g, part in enumerate(inside)
             ]
             if self.labels.unknown:
@@ -242,7 +252,7 @@ class _Compared:
         return rows, gaps
 
     def _row(
-        self, metric: str, g: int, drawn: _Drawn, users: int, p: float | None, corrected: float | None
+        self, metric: str, g: int, drawn: _Drawn, part: Sample, p: float | None, corrected: float | None
     ) -> GroupRow:
         value, rest = drawn.values[g], drawn.rests[g]
         difference = percentiles(drawn.groups[:, g] - drawn.others[:, g], self.level)
@@ -255,17 +265,17 @@ class _Compared:
         return GroupRow(
             metric=metric,
             group=self.labels.groups[g],
-            users=users,
+            users=_users(part),
             value=value,
-            interval=percentiles(drawn.groups[:, g], self.level),
+            interval=interval_of(part, drawn.groups[:, g], self.level),
             p=p if corrected is not None else None,
             p_corrected=corrected,
-            verdict=self._verdict(metric, value - rest, difference, corrected, drawn.overall),
+            verdict=self._verdict(metric, value - rest, difference, corrected, drawn.overall, part.few_hits),
             **row,
         )
 
     def _verdict(
-        self, metric: str, difference: float, interval: Interval, p: float | None, overall: float
+        self, metric: str, difference: float, interval: Interval, p: float | None, overall: float, few: bool
     ) -> str:
         if p is None:
             return SMALL
@@ -273,7 +283,7 @@ class _Compared:
             if metric in self.neutral:
                 return "higher" if difference > 0 else "lower"
             return verdict(difference, p, 1 - self.level, smaller_is_better=smaller_is_better(metric))
-        return SMALL if max(-interval.low, interval.high) > self.matters * abs(overall) else ALIKE
+        return SMALL if few or max(-interval.low, interval.high) > self.matters * abs(overall) else ALIKE
 
     def _unknown(self, metric: str, part: Sample, drawn: _Drawn) -> GroupRow:
         """Users whose attribute is missing: the figure alone."""
@@ -283,7 +293,7 @@ class _Compared:
             group=UNKNOWN,
             users=_users(part),
             value=part.estimate(),
-            interval=percentiles(drawn.unknown, self.level),
+            interval=interval_of(part, drawn.unknown, self.level),
             difference=nan,
             difference_interval=nothing,
             ratio=nan,
@@ -326,7 +336,7 @@ class _Drawn:
         masks = [codes == g for g in range(n)]
         rest = [(codes >= 0) & ~mask for mask in masks]
         parts = [
-            Sample(sample.total * mask, sample.count * mask, sample.root)
+            replace(sample, total=sample.total * mask, count=sample.count * mask)
             for mask in (*masks, *rest, codes < 0)
         ]
         figures = [part.estimate() for part in parts]
@@ -372,7 +382,14 @@ def _warnings(rows: Sequence[GroupRow], labels: Labels, min_users: int, matters:
     ]
     large = {group for group, size in zip(labels.groups, labels.sizes, strict=True) if size >= min_users}
     for metric in dict.fromkeys(row.metric for row in rows):
-        wide = [r for r in rows if r.metric == metric and r.group in large and r.verdict == SMALL]
+        unsaid = [r for r in rows if r.metric == metric and r.group in large and r.verdict == SMALL]
+        rare = [r for r in unsaid if r.users < min_users]
+        if rare:
+            said.append(
+                f"{metric} by {labels.name}: fewer than {min_users} users have it in "
+                f"{', '.join(f'{r.group} ({r.users})' for r in rare)}: not tested, and not part of the largest gap."
+            )
+        wide = [r for r in unsaid if r.users >= min_users]
         groups = ", ".join(f"{r.group} ({r.users})" for r in wide)
         if groups:
             said.append(

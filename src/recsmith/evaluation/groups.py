@@ -148,11 +148,13 @@ def permutation_p(
     labels: Labels,
     tested: IntArray,
     *,
+    least: int = 2,
     permutations: int = 9999,
     seed: int = 0,
 ) -> tuple[FloatArray, FloatArray]:
     """Two-sided p-values of "this group is served like the others", by permuted labels.
 
+    Labels are permuted among the users that have the figure, so a group has as many of them in every permutation.
     Figures that are roots (RMSE) are tested by their squares, which are means.
 
     Parameters
@@ -163,6 +165,8 @@ def permutation_p(
         (n,) groups; users without one take no part.
     tested
         Groups to test.
+    least
+        Users with the figure, >= 2, that a tested group must have; others take part only among the rest.
     permutations
         The smallest p-value is ``1 / (permutations + 1)``.
     seed
@@ -171,34 +175,55 @@ def permutation_p(
     Returns
     -------
     tuple of (len(tested), m) and (m,) float64
-        Of each group against the rest, not corrected for their number; and of "no group differs", by the largest
-        absolute t of the tested groups. NaN where there are fewer than two users on a side.
+        Of each group against the rest, not corrected for their number, NaN where it has fewer than ``least`` users with
+        the figure or the rest fewer than two; and of "no group differs", by the largest absolute t of the groups that
+        have a p-value, NaN where none has.
     """
-    known = labels.codes >= 0
-    codes = labels.codes[known].astype(np.int16)
-    columns = np.concatenate([_columns(sample.take(known)) for sample in samples], axis=1)
-    groups = len(labels.groups)
+    p, overall = np.full((len(tested), len(samples)), np.nan), np.full(len(samples), np.nan)
+    together: dict[bytes, list[int]] = {}
+    for at, sample in enumerate(samples):
+        together.setdefault((sample.count > 0).tobytes(), []).append(at)
+    for rows in together.values():
+        have = (samples[rows[0]].count > 0) & (labels.codes >= 0)
+        codes, columns = labels.codes[have], [_columns(samples[at].take(have)) for at in rows]
+        enough = np.bincount(codes, minlength=len(labels.groups))[tested] >= least
+        if enough.any():
+            found = _permuted(columns, codes, len(labels.groups), tested[enough], permutations, seed)
+            p[np.ix_(np.flatnonzero(enough), np.array(rows))], overall[rows] = found
+    return p, overall
+
+
+def _permuted(
+    figures: Sequence[FloatArray],
+    codes: IntArray,
+    groups: int,
+    tested: IntArray,
+    permutations: int,
+    seed: int,
+) -> tuple[FloatArray, FloatArray]:
+    """``permutation_p`` of figures (n, 6) that all n users have, all of them in a group."""
+    codes, columns = codes.astype(np.int16), np.concatenate(figures, axis=1)
 
     def statistics(shuffled: IntArray) -> FloatArray:
         sums = np.zeros((len(shuffled), groups, columns.shape[1]))
         _group_sums(shuffled, columns, sums)
-        return np.abs(_welch(sums.reshape(len(shuffled), groups, len(samples), _COLUMNS))[:, tested])
+        return np.abs(_welch(sums.reshape(len(shuffled), groups, len(figures), _COLUMNS))[:, tested])
 
     observed = statistics(codes[None])[0]
+    if np.isnan(observed).all():  # the rest of the only group has fewer than two users
+        return observed, observed[0]
     least = observed * (1 - 1e-9)  # equal figures may differ by rounding
+    largest = np.nanmax(least, axis=0)
 
     def block(rows: slice) -> tuple[IntArray, IntArray]:
         rng = np.random.default_rng([seed, rows.start])
         drawn = statistics(rng.permuted(np.tile(codes, (rows.stop - rows.start, 1)), axis=1))
-        return (drawn >= least).sum(axis=0), (drawn.max(axis=1) >= least.max(axis=0)).sum(axis=0)
+        return (drawn >= least).sum(axis=0), (np.nanmax(drawn, axis=1) >= largest).sum(axis=0)
 
-    if not len(tested):
-        return np.zeros((0, len(samples))), np.full(len(samples), np.nan)
     parts = parallel.run(block, parallel.blocks(permutations, max(1, _LABELS // max(len(codes), 1))))
-    each, largest = (np.asarray(sum(part)) for part in zip(*parts, strict=True))
+    each, most = (np.asarray(sum(part)) for part in zip(*parts, strict=True))
     p = (each + 1) / (permutations + 1)
-    overall = (largest + 1) / (permutations + 1)
-    return np.where(np.isnan(observed), np.nan, p), np.where(np.isnan(observed).any(axis=0), np.nan, overall)
+    return np.where(np.isnan(observed), np.nan, p), (most + 1) / (permutations + 1)
 
 
 def _at_least_two(labels: Labels, kind: str) -> Labels:

@@ -182,7 +182,7 @@ def sample_of(metric: str, values: FloatArray, pairs: IntArray | None) -> Sample
     """A metric's per-user values as sums: over users, or over pairs for ratings."""
     if metric in rating.METRICS and pairs is not None:
         return Sample.of_pairs(values, pairs, root=metric == "rmse")
-    return Sample.of_users(values)
+    return Sample.of_users(values, bounded=metric not in rating.METRICS)
 
 
 def summarize(

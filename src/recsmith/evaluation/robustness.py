@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,7 +16,9 @@ from scipy.special import stdtr
 from recsmith.data.dataset import Dataset
 from recsmith.data.split import Split
 from recsmith.errors import ParameterError
+from recsmith.evaluation.all_pairs import all_pairs_p, square
 from recsmith.evaluation.answers import answer, can_rank
+from recsmith.evaluation.comparison import ALL_PAIRS, HOLM, correction_title
 from recsmith.evaluation.fairness import plain_row
 from recsmith.evaluation.fold_in import unchanged
 from recsmith.evaluation.report import smaller_is_better, written
@@ -44,7 +47,7 @@ class StabilityRow:
     values: tuple[tuple[float, ...], ...]  #: (splits, seeds)
     difference: float | None  #: None for the reference itself
     p: float | None
-    p_corrected: float | None  #: Holm's correction for the number of models
+    p_corrected: float | None  #: for the number of comparisons: see ``Stability.correction``
     verdict: str  #: best, baseline, better, worse, or no difference shown
 
 
@@ -57,6 +60,7 @@ class Stability:
     splits: tuple[str, ...]
     seeds: tuple[int, ...]
     test: str  #: which paired test p-values are of
+    correction: str  #: ``"holm"`` against a baseline, ``"all pairs"`` against the best of the same data
     rows: tuple[StabilityRow, ...]
     left_out: tuple[str, ...] = ()  #: models that were judged once and not fitted again
 
@@ -65,7 +69,8 @@ class Stability:
         return {**plain_row(self), "rows": [plain_row(row) for row in self.rows]}
 
     def __rich__(self) -> Table:
-        columns = ("model", "mean", "sd", "sd seeds", "sd splits", "difference", "p", "p (Holm)", "verdict")
+        corrected = correction_title(self.correction)
+        columns = ("model", "mean", "sd", "sd seeds", "sd splits", "difference", "p", corrected, "verdict")
         rows = [
             (
                 row.model,
@@ -124,7 +129,7 @@ def stability(
     metric
         ``"ndcg@10"`` and the like, or ``"rmse"``, ``"mae"``.
     baseline
-        Name of the model that the others are compared with; None: the best.
+        Name of the model that the others are compared with; None: the best, with p-values corrected for all pairs.
     filter_seen
         As in ``judge``.
     level
@@ -175,13 +180,21 @@ def _compared(
     reference = baseline or order[0]
     others = [name for name in order if name != reference]
     several = len(splits) > 1
-    p = [
-        _resampled_t(values[name].mean(axis=1) - values[reference].mean(axis=1), test_to_train)
-        if several
-        else paired_p(_pooled(samples[name][0]), _pooled(samples[reference][0]))
-        for name in others
-    ]
-    corrected = dict(zip(others, zip(p, holm(p), strict=True), strict=True))
+
+    def alone(first: str, second: str) -> float:
+        if several:
+            return _resampled_t(values[first].mean(axis=1) - values[second].mean(axis=1), test_to_train)
+        return paired_p(_pooled(samples[first][0]), _pooled(samples[second][0]))
+
+    p = [alone(name, reference) for name in others]
+    if baseline is not None:
+        adjusted = holm(p)
+    elif several:
+        all_p = square(len(order), holm([alone(*pair) for pair in combinations(order, 2)]))
+        adjusted = all_p[0, 1:].tolist()
+    else:
+        adjusted = all_pairs_p([_pooled(samples[name][0]) for name in order])[0, 1:].tolist()
+    corrected = dict(zip(others, zip(p, adjusted, strict=True), strict=True))
     rows = [
         _row(name, values[name], values[reference], corrected.get(name), baseline is not None, metric, level)
         for name in order
@@ -192,6 +205,7 @@ def _compared(
         splits=tuple(split.name for split in splits),
         seeds=tuple(seeds),
         test=SPLITS_TEST if several else USERS_TEST,
+        correction=HOLM if baseline is not None else ALL_PAIRS,
         rows=tuple(rows),
     )
 

@@ -240,4 +240,4 @@ def ask(
 def together(samples: Sequence[Sample]) -> Sample:
     """The same figure over all users of several samples."""
     total, count = (np.concatenate([getattr(s, name) for s in samples]) for name in ("total", "count"))
-    return Sample(total, count, samples[0].root)
+    return replace(samples[0], total=total, count=count)

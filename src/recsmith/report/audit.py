@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from recsmith.evaluation.comparison import HOLM, correction_title
 from recsmith.evaluation.groups import counted
 from recsmith.evaluation.robustness import only_best
 from recsmith.plots import judgement as plots
@@ -295,7 +296,10 @@ def _bias(found: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _stability(found: Mapping[str, Any]) -> Table:
-    columns = ("model", "mean", "sd", "sd seeds", "sd splits", "difference", "p (Holm)", "verdict")
+    corrected = correction_title(
+        found.get("correction", HOLM)
+    )  # older audits have no correction of their own
+    columns = ("model", "mean", "sd", "sd seeds", "sd splits", "difference", corrected, "verdict")
     rows = [
         (row["model"], row["mean"], row["sd"], row["sd_seeds"], row["sd_splits"],
          "" if row["difference"] is None else f"{row['difference']:+.4f}", row["p_corrected"], row["verdict"])

@@ -235,7 +235,7 @@ def _judging(log: ServiceLog, bundle: Bundle, in_sample: bool) -> tuple[ServiceL
             "learned from their rewards. Evaluate it by answers that came later, or a bundle that is fitted on events "
             "before the answers; or ask for the optimistic estimate: --in-sample (in_sample=True)."
         )
+    said = f"{learned:,} places that were shown up to {until}, the newest event of the bundle's log, are left out"
     return replace(log, slots=log.slots.filter(later)), [
-        f"{learned:,} places that were shown up to {until}, the newest event that the bundle was fitted on, are left out: "
-        "it has learned from their rewards."
+        f"{said}: the bundle has learned from their rewards."
     ]

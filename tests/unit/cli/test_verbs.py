@@ -275,7 +275,7 @@ def test_compare(cli, log, tmp_path):
     popular = next(report for report in found["reports"] if report["model"] == "popular")
     assert popular["config"]["model"]["half_life"] == 30
     assert (tmp_path / "c.json").is_file()
-    assert "p (Holm)" in cli("compare", "popular", "ease", "--data", log).out
+    assert "p (all pairs)" in cli("compare", "popular", "ease", "--data", log).out
 
 
 def test_compare_by_errors_against_a_baseline(cli, log):

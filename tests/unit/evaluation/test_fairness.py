@@ -137,6 +137,38 @@ def test_every_permutation_of_a_tiny_log():
     assert p[0, 0] == pytest.approx(0.1, abs=0.01)
 
 
+def test_a_group_in_which_one_user_has_the_figure_leaves_the_gap_its_test():
+    values, names = drawn([40, 40, 40], [0.0, 0.3, 0.0])
+    values[81:] = np.nan
+    found = user_fairness(report_of({"ndcg@10": values}), table_of(names), "group", permutations=999)
+    (gap,) = found.gaps
+    assert (gap.low, gap.high, gap.p) == ("a", "b", 1e-3)
+    assert [row.p for row in found.rows][2] is None and found.rows[2].verdict == "too small to say"
+    assert any("fewer than 30 users have it in c (1): not tested" in text for text in found.warnings)
+    assert found.as_dict()["gaps"][0]["p"] == 1e-3
+
+
+def test_labels_are_permuted_among_the_users_that_have_the_figure():
+    """Three of fifty in each group have it, 3 against 3 apart: as many permutations as of six users alone."""
+    values = np.full(100, np.nan)
+    values[[0, 1, 2, 50, 51, 52]] = [1.0, 2, 3, 11, 12, 13]
+    labels = labels_of(pl.Series("g", ["a"] * 50 + ["b"] * 50))
+    p, overall = permutation_p([Sample.of_users(values)], labels, np.arange(2), permutations=9999)
+    assert p[:, 0] == pytest.approx([0.1, 0.1], abs=0.01) and overall[0] == p[0, 0]
+    none, nothing = permutation_p([Sample.of_users(values)], labels, np.arange(2), least=4, permutations=99)
+    assert np.isnan(none).all() and np.isnan(nothing).all()
+
+
+def test_a_group_with_hardly_a_hit_is_too_small_to_say():
+    """No hit among 40 users: the bootstrap draws nothing but 0, and says nothing of a rate of .05."""
+    values = np.r_[np.zeros(40), np.random.default_rng(4).random(400) < 0.02]
+    found = user_fairness(
+        report_of({"hit_rate@10": values}), table_of(["a"] * 40 + ["b"] * 400), "group", matters=2.0
+    )
+    assert found.rows[0].verdict == "too small to say"
+    assert found.rows[0].interval == pytest.approx(stats.binomtest(0, 40).proportion_ci(), abs=1e-9)
+
+
 def test_equal_groups_are_found_different_in_5_of_100():
     rng, found = np.random.default_rng(3), 0
     labels = labels_of(pl.Series("g", ["a"] * 25 + ["b"] * 25 + ["c"] * 30))

@@ -16,6 +16,7 @@ from recsmith.errors import ParameterError
 from recsmith.evaluation import compare, evaluate, judge
 from recsmith.evaluation.limits import limits
 from recsmith.evaluation.robustness import learning_curve, stability
+from recsmith.evaluation.significance import holm
 from recsmith.models.baselines.popular import Popular
 from recsmith.models.baselines.random import Random
 from recsmith.models.baselines.rating_baseline import RatingBaseline
@@ -54,6 +55,24 @@ def test_means_and_spreads_over_seeds_and_splits(folds):
     assert rows["random"].sd_seeds == pytest.approx(np.sqrt(values.var(axis=1, ddof=1).mean()))
     report = evaluate(models()["ease"](), folds[1], ks=(5,), seed=1)
     assert rows["ease"].values[1][1] == pytest.approx(report.means["ndcg@5"])
+
+
+def test_against_the_best_all_pairs_are_corrected_for(folds):
+    """Three models are three pairs: over splits Holm's correction of all of them, over users the largest statistic."""
+    splits = stability(models(), folds, (0,), metric="ndcg@5")
+    p = {frozenset((row.model, splits.reference)): row.p for row in splits.rows[1:]}
+    other = stability(models(), folds, (0,), metric="ndcg@5", baseline=splits.rows[1].model)
+    p |= {frozenset((row.model, other.reference)): row.p for row in other.rows if row.p is not None}
+    corrected = dict(zip(p, holm(list(p.values())), strict=True))
+    for row in splits.rows[1:]:
+        assert row.p_corrected == pytest.approx(corrected[frozenset((row.model, splits.reference))])
+    assert (splits.correction, other.correction) == ("all pairs", "holm")
+    users = stability(models(), folds[:1], (0,), metric="ndcg@5")
+    reports = [evaluate(make(), folds[0], ks=(5,), name=name) for name, make in models().items()]
+    rows = {row.model: row for row in compare(reports, "ndcg@5").rows}
+    for row in users.rows[1:]:
+        assert row.p_corrected == rows[row.model].p_corrected
+    assert "p (all pairs)" in [str(column) for column in users.__rich__().columns]
 
 
 def test_the_test_over_splits_is_nadeau_and_bengio(folds):

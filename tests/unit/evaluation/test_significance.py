@@ -11,10 +11,13 @@ from recsmith.errors import ParameterError
 from recsmith.evaluation.metrics import rating
 from recsmith.evaluation.significance import (
     Sample,
+    differences,
     holm,
     intervals,
     paired_p,
     replicates,
+    skewed,
+    stringer,
 )
 
 
@@ -149,3 +152,55 @@ def test_holm_by_hand():
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.6, 0.9]), [1.0, 1.0])
     assert holm([]) == []
+
+
+def test_intervals_of_rare_hits_cover_the_rate():
+    """30 users of whom 2 % have a hit: the percentiles of a bootstrap, often (0, 0), cover the rate in 43 %."""
+    rng, covered = np.random.default_rng(13), 0
+    for trial in range(200):
+        hits = Sample.of_users((rng.random(30) < 0.02).astype(float), bounded=True)
+        low, high = intervals({"hit_rate@10": hits}, resamples=100, seed=trial)["hit_rate@10"]
+        covered += low <= 0.02 <= high
+    assert covered / 200 > 0.93
+
+
+def test_bounds_of_hits_are_cloppers_and_pearsons():
+    for hits, n in ((0, 30), (3, 30), (29, 30), (1, 1), (9, 5000)):
+        found = stringer(np.repeat([1.0, 0.0], [hits, n - hits]), 0.9)
+        assert found == pytest.approx(tuple(stats.binomtest(hits, n).proportion_ci(0.9)), abs=1e-9)
+
+
+def test_bounds_of_rare_values_cover_their_mean():
+    """NDCG of 60 users of whom 5 % have a hit, and the mirror image."""
+    rng = np.random.default_rng(14)
+    covered = 0
+    for trial in range(200):
+        values = np.where(rng.random(60) < 0.05, rng.beta(2, 1, 60), 0.0)
+        plain = intervals({"m": Sample.of_users(values, bounded=True)}, resamples=100, seed=trial)["m"]
+        mirror = intervals({"m": Sample.of_users(1 - values, bounded=True)}, resamples=100, seed=trial)["m"]
+        assert mirror == pytest.approx((1 - plain.high, 1 - plain.low))
+        covered += plain.low <= 0.05 * 2 / 3 <= plain.high
+    assert covered / 200 > 0.93
+
+
+def test_many_hits_keep_the_bootstrap():
+    values = np.random.default_rng(15).random(300)
+    samples = {"yes": Sample.of_users(values, bounded=True), "no": Sample.of_users(values)}
+    found = intervals(samples)
+    assert found["yes"] == found["no"]
+
+
+def test_few_skewed_differences_are_told():
+    """Log-normal differences around 0 are called different in a third of the tests of 30 users; not unsaid."""
+    rng = np.random.default_rng(16)
+    unsaid = 0
+    for trial in range(200):
+        first = Sample.of_users(rng.lognormal(0, 2, 30) - np.exp(2))
+        other = Sample.of_users(np.zeros(30))
+        found = paired_p(first, other, flips=199, seed=trial) < 0.05
+        unsaid += found and not skewed(differences(first, other))
+    assert unsaid / 200 <= 0.05
+    even = rng.normal(0, 1, (100, 40))
+    assert np.mean([skewed(row) for row in even]) < 0.1
+    assert skewed(np.r_[np.full(6, 0.1), np.zeros(500)])  # six users differ
+    assert not skewed(np.zeros(30))
