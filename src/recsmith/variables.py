@@ -13,7 +13,6 @@ VARIABLES: Mapping[str, str] = {
     "RECSMITH_DATA_DIR": "folder of data sets",
     "RECSMITH_THREADS": "worker threads",
     "RECSMITH_DEBUG": "tracebacks of errors",
-    "RECSMITH_SERVE": "what the service hands to its workers",
     "RECSMITH_EXTRA_DATA": "folder of data sets for tests and benchmarks",
 }
 #: What Kubernetes and Docker tell containers of services named ``recsmith`` or ``recsmith-...``.
