@@ -86,7 +86,8 @@ def engine(url: URL, *, read_s: float, write_s: float) -> Engine:
     read_s
         Seconds, > 0, that a statement may take and that a connection of the pool is waited for.
     write_s
-        Seconds, > 0, for which the server keeps a transaction open whose client is silent; it holds locks.
+        Seconds, > 0, of which twice as many may pass before the server ends a transaction whose client is silent; it
+        holds locks.
     """
     given = {name: value for name, value in _REACH.items() if name not in url.query}
     made = create_engine(
@@ -101,17 +102,20 @@ def engine(url: URL, *, read_s: float, write_s: float) -> Engine:
 
     @event.listens_for(made, "connect")
     def configure(connection: _Connection, _record: object) -> None:
-        connection.execute(
-            f"SET statement_timeout = {_ms(read_s)}; SET idle_in_transaction_session_timeout = {_ms(2 * write_s)}"
-        )
+        connection.execute(_limits("SET", read_s, write_s))
         connection.commit()
 
     return made
 
 
 def set_limit(seconds: float) -> str:
-    """The statement that lets those after it in a transaction take so long."""
-    return f"SET LOCAL statement_timeout = {_ms(seconds)}"
+    """The statements that let those after them in a transaction take so long."""
+    return _limits("SET LOCAL", seconds, seconds)
+
+
+def _limits(verb: str, statement_s: float, silent_s: float) -> str:
+    silent = f"{verb} idle_in_transaction_session_timeout = {_ms(2 * silent_s)}"
+    return f"{verb} statement_timeout = {_ms(statement_s)}; {silent}"
 
 
 def _ms(seconds: float) -> int:

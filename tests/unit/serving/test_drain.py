@@ -46,12 +46,11 @@ def workers(run):
     """The processes that hold the listening socket, but for the one that started them."""
     port = int(run.args[run.args.index("--port") + 1])
     found = []
-    for process in psutil.Process(run.pid).children(recursive=True):
+    for child in psutil.Process(run.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if any(
-                c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections()
-            ):
-                found.append(process)
+            sockets = child.net_connections()
+            if any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in sockets):
+                found.append(child)
     return found
 
 
