@@ -156,7 +156,9 @@ def retrain(
     chosen = None if recipe is None else Recipe.make(str(recipe), **read_document(recipe)).pipeline()
     found = []
     for place in places:
-        output.note(f"Learning from the log of {place.path} and the events of {redacted_url(settings.store_url)}.")
+        output.note(
+            f"Learning from the log of {place.path} and the events of {redacted_url(settings.store_url)}."
+        )
         found.append(_retrained(opened, settings, bundle, place, chosen, look, end_ab_test))
     opened.close()
     (first, words, _), *rest = found

@@ -88,7 +88,7 @@ class Catalogue:
         if not changed:
             return self
         upserts = [Upsert(*one) for one in changed.values()]
-        at = self._place(list(changed)).astype(np.int64)
+        at = self.index_with_deleted(list(changed)).astype(np.int64)
         new = at < 0
         at[new] = np.arange(self.n_items, self.n_items + new.sum())
         available = np.append(self.available, np.ones(new.sum(), dtype=np.bool_))
@@ -117,11 +117,11 @@ class Catalogue:
 
     def index(self, ids: Sequence[str]) -> IntArray:
         """(n,) int32 index of each id, -1 where nobody knows it. Text finds the integer that it spells."""
-        found = self._place(ids)
+        found = self.index_with_deleted(ids)
         found[(found >= 0) & self.deleted[found]] = -1
         return found
 
-    def _place(self, ids: Sequence[str]) -> IntArray:
+    def index_with_deleted(self, ids: Sequence[str]) -> IntArray:
         """``index``, where a deleted item has one, too: an item that comes back has the one that it had."""
         found = self.data.items.index(ids)
         for place in np.flatnonzero(found < 0).tolist():

@@ -21,7 +21,7 @@ from recsmith.errors import BundleError, ParameterError, UnknownIdError
 from recsmith.models.bandits.registry import policy_class
 from recsmith.models.registry import model_class
 from recsmith.serving.catalogue import Catalogue, Upserts
-from recsmith.serving.histories import History, Reader, queries
+from recsmith.serving.histories import History, Reader, Seen, queries
 from recsmith.serving.schemas import BUNDLE_NAME, BundleName
 from recsmith.serving.settings import Signal
 from recsmith.types import Queries
@@ -76,6 +76,16 @@ class Deployment:
         """The same bundle beside a catalogue in which items have changed."""
         catalogue = self.catalogue.with_upserts(changed)
         return replace(self, catalogue=catalogue, items_version=version, _shown={})
+
+    def histories(self, users: Sequence[str | None], seen: Sequence[Seen]) -> list[History]:
+        """The evidence of users by raw id, with the indices of the catalogue: what was added counts, too."""
+        index = self.bundle.data.users.index([user or "" for user in users])
+        key = self.version, self.catalogue.n_items
+        return self.reader.read(index, seen, key, self.catalogue.index_with_deleted)
+
+    def session(self, history: History, items: Sequence[str], now: int) -> History:
+        """``history`` and items that were looked at in this session; see ``Reader.session``."""
+        return self.reader.session(history, items, now, self.catalogue.index_with_deleted)
 
     def queries(self, histories: Sequence[History]) -> Queries:
         """Requests with these histories, as the bundle itself would make them."""

@@ -25,6 +25,7 @@ class LoggedRequest:
     candidates: Candidates  #: deep enough for both sets of rules: see ``Rules.depth``
     context: Mapping[str, Any] = field(default_factory=dict)
     withheld: IntArray | None = None  #: as ``Rules.apply`` takes it
+    personal: IntArray | None = None  #: likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ def _applied(
         catalogue,
         request.context,
         withheld=request.withheld,
+        personal=request.personal,
         similarity=similarity,
         now=request.now,
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,15 +16,19 @@ from recsmith.serving.settings import DISLIKE, Signal
 from recsmith.serving.store import Store
 from recsmith.types import BoolArray, FloatArray, IntArray, Queries
 
+Index: TypeAlias = Callable[[Sequence[str]], IntArray]
+"""From item ids (n,) to int32 indices, -1 for an id that is not known."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
     """A user's events in the store, and whether what the bundle has of him counts."""
 
     version: int = 0  #: ``seq`` of the newest change of the user; 0 for one without events
-    events: tuple[Event, ...] = ()  #: oldest first
+    events: tuple[Event, ...] = ()  #: the newest, oldest first
     erased: bool = False
-    made: dict[str, Any] = field(default_factory=dict)  #: kept arrays, by version of a bundle
+    older: tuple[Event, ...] = ()  #: of those before them the latest of each item and type, oldest first
+    made: dict[Hashable, Any] = field(default_factory=dict)  #: kept arrays, by what they are of
 
 
 _NOTHING = Seen()
@@ -34,7 +38,7 @@ class Histories:
     """Events of the users who came lately, read from the store when they are wanted; for one thread at a time."""
 
     def __init__(self, store: Store, users: int, events: int) -> None:
-        """``users`` are kept, with the newest ``events`` of each."""
+        """``users`` are kept, with the newest ``events`` of each, and a word for each item of those before."""
         self._store, self._users, self._events = store, users, events
         self._kept: OrderedDict[str, Seen] = OrderedDict()
         self.erased: Mapping[str, int] = store.erased()  #: tombstones, by the ``digest`` of a user's id
@@ -45,8 +49,10 @@ class Histories:
         missing = {key: user for key, user in zip(keys, users, strict=True) if key not in self._kept}
         if missing:
             found = self._store.history(list(missing.values()), self._events)
+            more = [user for user, events in found.items() if len(events) >= self._events]
+            older = self._store.older(more, self._events) if more else {}
             for key, user in missing.items():
-                self._kept[key] = self._seen(key, found.get(user, []))
+                self._kept[key] = self._seen(key, found.get(user, []), older.get(user, []))
         out = [self._kept[key] for key in keys]
         for key in keys:
             self._kept.move_to_end(key)
@@ -71,23 +77,24 @@ class Histories:
             for key in keys:
                 self._kept.pop(key, None)
 
-    def _seen(self, key: str, events: Sequence[Event]) -> Seen:
+    def _seen(self, key: str, events: Sequence[Event], older: Sequence[Event] = ()) -> Seen:
         erased = key in self.erased
         if not events and not erased:
             return _NOTHING
-        return Seen(max((e.seq for e in events), default=0), tuple(events), erased)
+        return Seen(max((e.seq for e in events), default=0), tuple(events), erased, tuple(older))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """One request's evidence, in the index space of a bundle."""
+    """One request's evidence. The index of an item may be behind those of the bundle, but in ``items``."""
 
     user: int  #: index, -1 where the model does not know the user or must not
     items: IntArray  #: (m,) int32, oldest first
     values: FloatArray | None  #: (m,) float32 on the rating scale
     weights: FloatArray | None  #: (m,) float32
     times: IntArray | None  #: (m,) int64
-    hidden: IntArray  #: (h,) int32 items outside the history that are not recommended again
+    hidden: IntArray  #: (h,) int32 items that the user does not want
+    seen: IntArray  #: (s,) int32 items that the user has had, beside ``items``: older, or not known to the model
     as_trained: bool  #: it is what the model was fitted on
 
 
@@ -98,16 +105,26 @@ class Reader:
         self.data, self.signals = data, signals
         self.scale = data.rating_scale or (1.0, 5.0)
 
-    def read(self, users: IntArray, seen: Sequence[Seen], version: str) -> list[History]:
-        """The evidence of users with indices ``users`` (n,), -1 where they are not known."""
+    def read(self, users: IntArray, seen: Sequence[Seen], key: Hashable, index: Index) -> list[History]:
+        """The evidence of users.
+
+        Parameters
+        ----------
+        users
+            (n,) index of each user, -1 where they are not known.
+        key
+            What is made of a user's events is kept under it.
+        index
+            From item ids to indices: the bundle's, or of a catalogue that goes on behind it.
+        """
         out = []
         for user, what in zip(users.tolist(), seen, strict=True):
-            made = what.made.get(version) if what.events else None
+            made = what.made.get(key) if what.events else None
             if made is None:
-                made = self._history(-1 if what.erased else user, what.events)
+                made = self._history(-1 if what.erased else user, what, index)
                 if what.events:
                     what.made.clear()
-                    what.made[version] = made
+                    what.made[key] = made
             out.append(made)
         return out
 
@@ -127,20 +144,21 @@ class Reader:
                 "is not known. Fit the bundle on a log with times."
             )
         rows = zip(users.tolist(), seen, at.tolist(), strict=True)
+        index = self.data.items.index
         return [
-            self._history(-1 if what.erased else user, what.events, moment) for user, what, moment in rows
+            self._history(-1 if what.erased else user, what, index, moment) for user, what, moment in rows
         ]
 
-    def session(self, history: History, items: Sequence[str], now: int) -> History:
+    def session(self, history: History, items: Sequence[str], now: int, index: Index) -> History:
         """``history`` and views of ``items`` (raw ids, oldest first) at ``now`` (Unix seconds) that were not stored.
 
         Unknown ids say nothing.
         """
         events = [Event("", "", item, "view", None, now, None, 0) for item in items]
-        return self._joined(history, events) if events else history
+        return self._joined(history, (), events, index) if events else history
 
-    def _history(self, user: int, events: Sequence[Event], before: int | None = None) -> History:
-        """What the bundle's log has of a user, up to a moment where one is given, and then ``events``."""
+    def _history(self, user: int, what: Seen, index: Index, before: int | None = None) -> History:
+        """What the bundle's log has of a user, up to a moment where one is given, and then the user's events."""
         data = self.data
         low, end = (int(data.offsets[user]), int(data.offsets[user + 1])) if user >= 0 else (0, 0)
         high = end
@@ -153,21 +171,30 @@ class Reader:
             weights=None if data.weight is None else data.weight[low:high],
             times=None if data.time is None else data.time[low:high],
             hidden=data.item[:0],
+            seen=data.item[:0],
             as_trained=user >= 0 and high == end,
         )
-        return self._joined(trained, events) if events else trained
+        return self._joined(trained, what.older, what.events, index) if what.events else trained
 
-    def _joined(self, before: History, events: Sequence[Event]) -> History:
+    def _joined(
+        self, before: History, older: Sequence[Event], events: Sequence[Event], index: Index
+    ) -> History:
         """``before`` and then ``events``; what a user came to dislike is no part of it any more.
 
-        An event that ``before`` holds already, since the bundle was trained after it, counts once.
+        An event that ``before`` holds already, since the bundle was trained after it, counts once. ``older`` events
+        and those of items that the bundle does not know say what not to recommend, and are no part of the history.
         """
-        known = [e for e in events if e.event_type in self.signals]
-        items = self.data.items.index([e.item_id for e in known])
-        known = [e for e, item in zip(known, items, strict=True) if item >= 0]
-        items = items[items >= 0]
-        if not known:
+        items = index([e.item_id for e in (*older, *events)])
+        told = [
+            (e, number >= len(older), item)
+            for number, (e, item) in enumerate(zip((*older, *events), items.tolist(), strict=True))
+            if e.event_type in self.signals and item >= 0
+        ]
+        if not told:
             return before
+        known = [e for e, _, _ in told]
+        items = np.array([item for _, _, item in told], dtype=np.int32)
+        read = np.array([new for _, new, _ in told]) & (items < self.data.n_items)
         times = np.array([e.timestamp for e in known], dtype=np.int64)
         signals = [self.signals[e.event_type] for e in known]
         places = np.array([self._place(e, s) for e, s in zip(known, signals, strict=True)])
@@ -175,18 +202,19 @@ class Reader:
         last = {int(item): place for item, place in zip(items, places, strict=True)}
         disliked = np.array([item for item, place in last.items() if place < DISLIKE], dtype=np.int32)
         wanted = (weights > 0) & (places >= DISLIKE) & ~np.isin(items, disliked)
-        told = wanted & ~_among(items, times, before)
+        new = wanted & read & ~_among(items, times, before)
         kept = ~np.isin(before.items, disliked)
-        hides = np.array([s.hides for s in signals]) & ~wanted
+        hides = np.array([s.hides for s in signals]) & ~wanted & ~np.isin(items, items[wanted])
         low, high = self.scale
         return History(
             user=before.user,
-            items=np.concatenate([before.items[kept], items[told]]),
-            values=_and_then(before.values, kept, (low + places * (high - low))[told], np.float32),
-            weights=_and_then(before.weights, kept, weights[told], np.float32),
-            times=_and_then(before.times, kept, times[told], np.int64),
+            items=np.concatenate([before.items[kept], items[new]]),
+            values=_and_then(before.values, kept, (low + places * (high - low))[new], np.float32),
+            weights=_and_then(before.weights, kept, weights[new], np.float32),
+            times=_and_then(before.times, kept, times[new], np.int64),
             hidden=np.union1d(before.hidden, np.union1d(items[hides], disliked)).astype(np.int32),
-            as_trained=before.as_trained and bool(kept.all()) and not told.any(),
+            seen=np.union1d(before.seen, items[wanted & ~read]).astype(np.int32),
+            as_trained=before.as_trained and bool(kept.all()) and not new.any(),
         )
 
     def _place(self, event: Event, signal: Signal) -> float:

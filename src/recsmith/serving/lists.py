@@ -71,7 +71,7 @@ class Lister:
     def obstacles(self, one: Asked, item: int) -> list[str]:
         """What keeps an item out of a list, in words."""
         catalogue, found = self.deployment.catalogue, []
-        if item in one.history.items:
+        if item in one.history.items or item in one.history.seen:
             found.append("The history holds it already.")
         if item in one.history.hidden:
             found.append("The user skipped it, or said that he does not like it.")
@@ -93,7 +93,8 @@ class Lister:
 
     def logged(self, one: Asked, depth: int) -> LoggedRequest:
         """A request with the candidates that rules choose from, of which none has hidden any."""
-        (outside,) = self._outside([one])
+        (withheld,) = self._withheld([one])
+        outside = np.concatenate([withheld, _outside(one)])
         lists = self.deployment.bundle.pipeline.recommend(
             self.deployment.queries([one.history]),
             depth,
@@ -105,7 +106,8 @@ class Lister:
             now=int(self.now),
             candidates=Candidates(lists.items[0], lists.scores[0], lists.sources[0]),
             context=one.context,
-            withheld=np.union1d(outside, one.history.items),
+            withheld=withheld,
+            personal=_personal(one),
         )
 
     def _passed(self, request: RecommendRequest) -> BoolArray | None:
@@ -121,18 +123,15 @@ class Lister:
             passed = named if passed is None else passed & named
         return passed
 
-    def _outside(self, asked: Sequence[Asked]) -> list[IntArray]:
-        """Items that the list of each request must not hold, whatever the history; an index of -1 is nobody's."""
+    def _withheld(self, asked: Sequence[Asked]) -> list[IntArray]:
+        """Items that each request, or ``already_bought``, leaves out; an index of -1 is nobody's."""
         named = [one.request.exclude_items for one in asked]
         index = self.deployment.catalogue.index(list(itertools.chain(*named)))
-        excluded = np.split(index, np.cumsum([len(ids) for ids in named[:-1]])) if len(index) else None
-        out = []
-        for row, one in enumerate(asked):
-            parts = [one.history.hidden] if excluded is None else [one.history.hidden, excluded[row]]
-            if one.bought is not None:
-                parts.append(one.bought)
-            out.append(parts[0] if len(parts) == 1 else np.concatenate(parts))
-        return out
+        excluded = np.split(index, np.cumsum([len(ids) for ids in named[:-1]]))
+        return [
+            ids if one.bought is None else np.concatenate([ids, one.bought])
+            for ids, one in zip(excluded, asked, strict=True)
+        ]
 
     def _together(
         self, asked: Sequence[Asked], passed: BoolArray | None, hidden: BoolArray | None
@@ -145,7 +144,8 @@ class Lister:
         elif hidden is not None:
             exclude = np.flatnonzero(hidden)
         lengths = [self.rules.depth(one.request.num_recommendations, one.context) for one in asked]
-        outside = self._outside(asked)
+        withheld = self._withheld(asked)
+        outside = [np.concatenate([ids, _outside(one)]) for ids, one in zip(withheld, asked, strict=True)]
         bounds = np.zeros(len(asked) + 1, dtype=np.int64)
         np.cumsum([len(items) for items in outside], out=bounds[1:])
         lists = self.deployment.bundle.pipeline.recommend(
@@ -158,7 +158,7 @@ class Lister:
         )
         out = []
         for row, (one, length) in enumerate(zip(asked, lengths, strict=True)):
-            slots = self._slots(one, lists, row, length, outside[row], passed)
+            slots = self._slots(one, lists, row, length, withheld[row], passed)
             out.append(self._answer(one, lists, row, *self._explored(one, slots, lists, row)))
         return out
 
@@ -220,7 +220,7 @@ class Lister:
         )
 
     def _slots(
-        self, one: Asked, lists: TopK, row: int, length: int, outside: IntArray, passed: BoolArray | None
+        self, one: Asked, lists: TopK, row: int, length: int, withheld: IntArray, passed: BoolArray | None
     ) -> list[Slot]:
         k = one.request.num_recommendations
         n = int((lists.items[row, :length] >= 0).sum())
@@ -233,7 +233,8 @@ class Lister:
             Candidates(items, scores, sources),
             self.deployment.catalogue,
             one.context,
-            withheld=outside if one.request.include_seen else np.union1d(outside, one.history.items),
+            withheld=withheld,
+            personal=_personal(one),
             allowed=passed,
             similarity=self.similarity,
             now=int(self.now),
@@ -274,3 +275,14 @@ class Lister:
         if len(sources) < k:
             words += f" {len(sources)} of {k}: no more are left once seen, excluded and filtered items are removed."
         return words
+
+
+def _outside(one: Asked) -> IntArray:
+    """Items beside those of the history that a user has had or does not want, as far as the request leaves them out."""
+    history = one.history
+    return history.hidden if one.request.include_seen else np.concatenate([history.hidden, history.seen])
+
+
+def _personal(one: Asked) -> IntArray:
+    """The same with those of the history."""
+    return _outside(one) if one.request.include_seen else np.concatenate([_outside(one), one.history.items])

@@ -63,6 +63,7 @@ def rerank(
     candidates: Candidates,
     catalogue: Catalogue,
     allowed: BoolArray,
+    pinnable: BoolArray,
     pinned: Mapping[str, int],
     similarity: Similarity | None,
     now: int,
@@ -77,6 +78,8 @@ def rerank(
         Length of the list, >= 1.
     allowed
         (n_items,) what the list may hold.
+    pinnable
+        (n_items,) what a pin that shows ``always`` may place.
     pinned
         Item index by id, for the rules that pin an id; -1 where nobody knows it.
     similarity
@@ -86,7 +89,7 @@ def rerank(
     """
     pool = _Pool(candidates, allowed)
     pool.adjust(rules, catalogue, now)
-    pins = _place(rules, k, pool, catalogue, allowed, pinned)
+    pins = _place(rules, k, pool, catalogue, allowed, pinnable, pinned)
     chosen = iter(_choose(rules, k - len(pins), pool, pins, catalogue, similarity))
     slots = []
     for place in range(k):
@@ -167,19 +170,20 @@ def _place(
     pool: _Pool,
     catalogue: Catalogue,
     allowed: BoolArray,
+    pinnable: BoolArray,
     pinned: Mapping[str, int],
 ) -> dict[int, _Pin]:
     """The pins by place, from 0: an earlier rule goes first, a later one takes the next free place."""
     pins: dict[int, _Pin] = {}
-    free = allowed
     for name, rule in rules:
         if rule.pin is None:
             continue
         place = next((p for p in range(rule.pin.slot - 1, k) if p not in pins), None)
         if place is None:
             continue
+        free = pinnable if rule.pin.always else allowed
         if pins:
-            free = allowed.copy()
+            free = free.copy()
             free[[pin.item for pin in pins.values()]] = False
         if rule.filter is not None:
             item, at = _best_of(catalogue.mask(rule.filter) & free, pool)

@@ -52,6 +52,8 @@ class Pin(WhereOrId):
     """Its id. Nothing is pinned while nobody knows it."""
     slot: int = Field(ge=1)
     """Its place, from 1. Where an earlier pin has it, the next free one."""
+    always: bool = False
+    """Also for a user who has had the item, skipped it or does not like it; otherwise its place goes to the next."""
 
     @model_validator(mode="after")
     def _one(self) -> Pin:

@@ -178,6 +178,7 @@ class Rules(Config):
         context: Mapping[str, Any],
         *,
         withheld: IntArray | None = None,
+        personal: IntArray | None = None,
         allowed: BoolArray | None = None,
         similarity: Similarity | None = None,
         now: int,
@@ -193,8 +194,10 @@ class Rules(Config):
         context
             Of the request.
         withheld
-            Item indices that this list must not hold, pinned or not: what the request excludes, the user has seen,
-            or ``bought`` gave. One that is no item hides nothing.
+            Item indices that this list must not hold, pinned or not: what the request excludes or ``bought`` gave. One
+            that is no item hides nothing.
+        personal
+            The same of items that the user has had or does not want; a pin that shows ``always`` places them.
         allowed
             (n_items,) what the request's own filters let pass; None for everything.
         similarity
@@ -211,11 +214,10 @@ class Rules(Config):
             raise ParameterError.of("the rules", "k", ">= 1", k)
         prepared = self._prepared(catalogue, context)
         may = prepared.allowed if allowed is None else prepared.allowed & allowed
-        if withheld is not None and len(withheld):
-            may = may.copy()
-            may[withheld[(withheld >= 0) & (withheld < catalogue.n_items)]] = False
+        pinnable = _without(may, withheld)
+        may = _without(pinnable, personal)
         holding = self._holding(context)
-        return rerank(holding, k, candidates, catalogue, may, prepared.pinned, similarity, now)
+        return rerank(holding, k, candidates, catalogue, may, pinnable, prepared.pinned, similarity, now)
 
     def _holding(self, context: Mapping[str, Any]) -> NamedRules:
         """The rules that hold for a request."""
@@ -246,6 +248,15 @@ class Rules(Config):
         ids = [rule.pin.item for rule in self.rules if rule.pin is not None and rule.pin.item is not None]
         pinned = dict(zip(ids, catalogue.index(ids).tolist(), strict=True))
         return _Prepared(allowed, known if known.any() else None, pinned)
+
+
+def _without(mask: BoolArray, items: IntArray | None) -> BoolArray:
+    """The mask without some items; an index that is no item takes nothing away."""
+    if items is None or not len(items):
+        return mask
+    out = mask.copy()
+    out[items[(items >= 0) & (items < len(mask))]] = False
+    return out
 
 
 def _entries(text: str, name: str) -> Sequence[Any]:

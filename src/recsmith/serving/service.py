@@ -151,7 +151,7 @@ class Service:
             self.refresh()
             deployment = deployment or self.active.choose(user)[0]
             (seen,) = self._seen([user])
-            return self._read(deployment, [user], [seen])[0], seen
+            return deployment.histories([user], [seen])[0], seen
 
     def asked(self, request: RecommendRequest) -> tuple[Lister, Asked]:
         """What a list for a request is made with; for explanations."""
@@ -168,23 +168,17 @@ class Service:
         found = dict(zip(known, self.sync.seen(known), strict=True))
         return [_NOBODY if user is None else found[user] for user in users]
 
-    def _read(
-        self, deployment: Deployment, users: Sequence[str | None], seen: Sequence[Seen]
-    ) -> list[History]:
-        index = deployment.bundle.data.users.index([user or "" for user in users])
-        return deployment.reader.read(index, seen, deployment.version)
-
     def _asked(
         self,
         deployment: Deployment,
         wanted: Sequence[Wanted],
         rules: Rules,
     ) -> list[Asked]:
-        histories = self._read(deployment, [r.user_id for r, _, _ in wanted], [s for _, s, _ in wanted])
+        histories = deployment.histories([r.user_id for r, _, _ in wanted], [s for _, s, _ in wanted])
         out = []
         for (request, seen, assigned), history in zip(wanted, histories, strict=True):
             if request.context.recent_items:
-                history = deployment.reader.session(history, request.context.recent_items, int(time.time()))
+                history = deployment.session(history, request.context.recent_items, int(time.time()))
             bought = self._bought(deployment, request, seen, rules)
             out.append(Asked(request, history, bought, assigned))
         return out
@@ -195,7 +189,7 @@ class Service:
         """Items that a rule hides since the user has had them; None where no rule asks."""
         if not any(rule.already_bought is not None for rule in rules.rules):
             return None
-        events = seen.events
+        events = (*seen.older, *seen.events)
         items = deployment.catalogue.index([e.item_id for e in events])
         times = np.array([e.timestamp for e in events], dtype=np.int64)
         kinds = [e.event_type for e in events]

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from sys import intern
 from typing import Any, Self, get_args
 
 import polars as pl
@@ -49,7 +50,7 @@ from recsmith.serving.rows import (
     item_row,
     merged,
 )
-from recsmith.serving.statements import CHANGES, HISTORY, LOG_EXPOSURE
+from recsmith.serving.statements import CHANGES, HISTORY, LOG_EXPOSURE, OLDER_EVENTS
 
 _AT_ONCE = 10_000  # parameters of one query
 _FRAME_ROWS = 100_000
@@ -152,6 +153,21 @@ class Store:
                 asked = {"users": keys[start : start + _AT_ONCE], "limit": limit}
                 for row in connection.execute(HISTORY, asked):
                     found[row.user_id].append(Event(*row))
+        return found
+
+    def older(self, user_ids: Sequence[str], limit: int) -> dict[str, list[Event]]:
+        """Of the events before the newest ``limit`` of each user the latest of each item and type, oldest first.
+
+        ``event_id`` is empty and ``recomm_id`` None: what is left is a word for each item, however often it was given.
+        """
+        found: dict[str, list[Event]] = {user: [] for user in user_ids}
+        keys = [digest(user) for user in found]
+        for start in range(0, len(keys), _AT_ONCE):
+            with self._database.read() as connection:
+                asked = {"users": keys[start : start + _AT_ONCE], "limit": limit}
+                for user, item, kind, value, timestamp, seq in connection.execute(OLDER_EVENTS, asked):
+                    item, kind = intern(item), intern(kind)  # many users have the same ones
+                    found[user].append(Event("", user, item, kind, value, timestamp, None, seq))
         return found
 
     def events_frame(self) -> Iterator[pl.DataFrame]:

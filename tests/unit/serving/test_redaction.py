@@ -53,7 +53,11 @@ def test_the_rest_of_a_text_stays(text):
 @pytest.mark.parametrize("url", URLS)
 def test_errors_do_not_show_it(url, capsys):
     """Of the store, of Redis, of MLflow's address, and of a command, with and without the traceback."""
-    for attempt in (lambda: Store.open(url), lambda: Shared(url, print), lambda: MLflow.make("the test", uri=url)):
+    for attempt in (
+        lambda: Store.open(url),
+        lambda: Shared(url, print),
+        lambda: MLflow.make("the test", uri=url),
+    ):
         try:
             attempt()
         except RecsmithError as error:
