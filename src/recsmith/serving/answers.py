@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,23 +14,30 @@ import orjson
 
 from recsmith.serving.events import Exposure
 
+_OVERHEAD = 1024  # bytes of an answer besides its texts, with its key and its place in a cache
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """A list as it was made for a user, without what differs from one asking to the next."""
 
-    recommendations: orjson.Fragment  #: the list as JSON
+    recommendations: bytes  #: the list as JSON
     explanation: str  #: where the list comes from, in words
     shown: str  #: what the exposure log holds of each place, as JSON; text, since many answers are kept
     model_version: str
     experiment: str | None = None
     variant: str | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, about."""
+        return len(self.recommendations) + len(self.explanation) + len(self.shown) + _OVERHEAD
+
     def body(self, user: str | None, recomm_id: str, now: float, *, degraded: bool = False) -> bytes:
         """The response as JSON; ``degraded`` says in it that newer events may be missing."""
         values: dict[str, Any] = {
             "user_id": user,
-            "recommendations": self.recommendations,
+            "recommendations": orjson.Fragment(self.recommendations),
             "explanation": self.explanation,
             "timestamp": now,
             "recomm_id": recomm_id,
@@ -67,25 +74,34 @@ class Numbers:
         return f"{self._prefix}-{next(self._count):x}"
 
 
-class Kept:
-    """The latest answers, least lately wanted first to go."""
+class ResponseCache:
+    """The latest answers, the least recently used first to go; safe to use from many threads."""
 
-    def __init__(self, size: int, seconds: float) -> None:
-        """At most ``size`` answers, none older than ``seconds``."""
-        self._size, self._seconds = size, seconds
-        self._answers: OrderedDict[Hashable, tuple[float, Answer]] = OrderedDict()
+    def __init__(self, max_bytes: int, ttl_seconds: float) -> None:
+        """Answers of at most ``max_bytes`` together, none older than ``ttl_seconds``."""
+        self._max_bytes, self._ttl_seconds = max_bytes, ttl_seconds
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[bytes, tuple[float, Answer]] = OrderedDict()
+        self.size_bytes = 0  #: of the answers that it holds, about
 
-    def get(self, key: Hashable) -> Answer | None:
+    def get(self, key: bytes) -> Answer | None:
         """The answer under a key, if it is not too old."""
-        found = self._answers.get(key)
-        if found is None or found[0] < time.monotonic():
-            return None
-        self._answers.move_to_end(key)
-        return found[1]
+        with self._lock:
+            found = self._answers.get(key)
+            if found is None or found[0] < time.monotonic():
+                return None
+            self._answers.move_to_end(key)
+            return found[1]
 
-    def put(self, key: Hashable, answer: Answer) -> None:
-        """Keep an answer."""
-        self._answers[key] = (time.monotonic() + self._seconds, answer)
-        self._answers.move_to_end(key)
-        while len(self._answers) > self._size:
-            self._answers.popitem(last=False)
+    def put(self, key: bytes, answer: Answer) -> None:
+        """Hold an answer; one that is longer than all may be is not held."""
+        if answer.size_bytes > self._max_bytes:
+            return
+        with self._lock:
+            if (old := self._answers.pop(key, None)) is not None:
+                self.size_bytes -= old[1].size_bytes
+            self._answers[key] = (time.monotonic() + self._ttl_seconds, answer)
+            self.size_bytes += answer.size_bytes
+            while self.size_bytes > self._max_bytes:
+                _, (_, gone) = self._answers.popitem(last=False)
+                self.size_bytes -= gone.size_bytes

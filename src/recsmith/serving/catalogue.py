@@ -40,7 +40,8 @@ Upserts: TypeAlias = Mapping[str, Upsert]
 """What was written, by item id."""
 
 _T = TypeVar("_T", bound=np.generic)
-_MASKS_KEPT = 64  # filters of a layer whose masks are kept; each takes a byte an item
+_MASKS_KEPT = 64  # filters of a layer whose masks are kept, at most; each takes a byte an item
+_MASK_BYTES = 64 << 20  # ... and what they take at most, but for a single one
 _ROWS_KEPT = 65_536  # items of the bundle whose metadata is kept as Python has it
 
 
@@ -259,7 +260,7 @@ class _Layer(ABC):
         if (found := self._masks.get(chosen)) is None:
             found = chosen.mask(self)
             found.setflags(write=False)
-            if len(self._masks) >= _MASKS_KEPT:
+            if len(self._masks) >= max(1, min(_MASKS_KEPT, _MASK_BYTES // max(len(self), 1))):
                 self._masks.clear()
             self._masks[chosen] = found
         return found

@@ -70,6 +70,10 @@ class Column:
         return self.values.cast(pl.String)
 
     @cached_property
+    def _lowercase(self) -> pl.Series:
+        return self.texts.str.to_lowercase()
+
+    @cached_property
     def numbers(self) -> FloatArray:
         """(m,) float64, NaN for text that spells no number."""
         numbers = self.values.cast(pl.Float64, strict=False)
@@ -106,7 +110,7 @@ class Column:
 
     def contains(self, text: str) -> BoolArray:
         """(size,) rows with a value that ``text`` stands in, in capitals or not."""
-        hits = self.texts.str.to_lowercase().str.contains(text.lower(), literal=True)
+        hits = self._lowercase.str.contains(text.lower(), literal=True)
         return self._rows_of(hits.to_numpy())
 
     def compare(self, operator: Callable[[FloatArray, float], BoolArray], number: float) -> BoolArray:
@@ -117,7 +121,14 @@ class Column:
         """(size,) rows with a value."""
         return self._rows_of(np.ones(len(self.rows), dtype=np.bool_))
 
+    @cached_property
+    def _one_each(self) -> bool:
+        """Whether every row has a value, and no row two."""
+        return len(self.rows) == self.size and bool((np.diff(self.rows) == 1).all())
+
     def _rows_of(self, hits: BoolArray) -> BoolArray:
+        if self._one_each:
+            return hits
         mask = np.zeros(self.size, dtype=np.bool_)
         mask[self.rows[hits]] = True
         return mask

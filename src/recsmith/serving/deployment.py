@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -93,15 +94,19 @@ class Deployment:
         return found if self.contexts is None else found.replace(context=self.contexts[found.users].toarray())
 
     def shown(self, items: Sequence[int]) -> list[tuple[str, orjson.Fragment]]:
-        """Raw id and metadata as JSON of items."""
-        missing = [item for item in dict.fromkeys(items) if item not in self._shown]
-        if missing:
-            if len(self._shown) > _MOST_SHOWN:
-                self._shown.clear()
-                missing = list(dict.fromkeys(items))
-            for item, raw in zip(missing, self.ids(missing), strict=True):
-                self._shown[item] = raw, orjson.Fragment(orjson.dumps(self.catalogue.metadata(item)))
-        return [self._shown[item] for item in items]
+        """Raw id and metadata as JSON of items; safe to call from many threads."""
+        with suppress(KeyError):
+            return [self._shown[item] for item in items]
+        found = {item: self._shown.get(item) for item in items}
+        missing = [item for item, known in found.items() if known is None]
+        made = {
+            item: (raw, orjson.Fragment(orjson.dumps(self.catalogue.metadata(item))))
+            for item, raw in zip(missing, self.ids(missing), strict=True)
+        }
+        if len(self._shown) > _MOST_SHOWN:
+            self._shown.clear()
+        self._shown.update(made)
+        return [found[item] or made[item] for item in items]
 
     def metadata(self, item: int) -> orjson.Fragment:
         """What is known of an item, as JSON."""

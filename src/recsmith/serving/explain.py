@@ -26,9 +26,18 @@ def reasons(deployment: Deployment, history: History, items: Sequence[int]) -> l
     known = np.array([item for item in items if item < deployment.bundle.data.n_items], dtype=np.int32)
     if not len(known) or not len(history.items):
         return [[] for _ in items]
-    kind, who, table = _evidence(deployment, history, known)
-    rows = dict(zip(known.tolist(), table, strict=True))
-    return [_strongest(deployment, kind, who, rows[i]) if i in rows else [] for i in items]
+    kind, who, strength = _evidence(deployment, history, known)
+    strength = np.nan_to_num(strength, nan=0.0)
+    first = np.argsort(-strength, axis=1, kind="stable")[:, :_NAMED]
+    amounts = np.take_along_axis(strength, first, axis=1)
+    named = _named(deployment, np.unique(who[first[amounts > 0]]))
+    found = {
+        item: [
+            {**named[source], kind: amount} for source, amount in zip(sources, row, strict=True) if amount > 0
+        ]
+        for item, sources, row in zip(known.tolist(), who[first].tolist(), amounts.tolist(), strict=True)
+    }
+    return [found.get(item, []) for item in items]
 
 
 def _evidence(deployment: Deployment, history: History, items: IntArray) -> tuple[str, IntArray, FloatArray]:
@@ -43,17 +52,13 @@ def _evidence(deployment: Deployment, history: History, items: IntArray) -> tupl
     return "none", asked.items, np.zeros((len(items), len(asked.items)), dtype=np.float32)
 
 
-def _strongest(
-    deployment: Deployment, kind: str, who: IntArray, strength: FloatArray
-) -> list[dict[str, Any]]:
-    strength = np.nan_to_num(strength, nan=0.0)
-    order = np.argsort(-strength, kind="stable")[:_NAMED]
-    order = order[strength[order] > 0]
-    ids = deployment.catalogue.raw(who[order])
-    return [
-        {"item_id": raw, "title": deployment.title(int(item)), kind: float(amount)}
-        for raw, item, amount in zip(ids, who[order], strength[order], strict=True)
-    ]
+def _named(deployment: Deployment, items: IntArray) -> dict[int, dict[str, Any]]:
+    """Id and title of items, by index."""
+    known = deployment.catalogue
+    return {
+        item: {"item_id": raw, "title": str(known.metadata(item).get("title") or raw)}
+        for item, raw in zip(items.tolist(), known.raw(items), strict=True)
+    }
 
 
 def sentence(found: Sequence[dict[str, Any]], source: str) -> str:

@@ -66,6 +66,7 @@ class Filter:
     mask: Callable[[Table], BoolArray] = field(
         compare=False, repr=False
     )  #: (len(table),) the items that pass
+    conditions: int = field(default=0, compare=False)  #: on fields, that each item is held against
 
     @classmethod
     def parse(cls, given: object, owner: str = "filters") -> Self:
@@ -86,7 +87,7 @@ class Filter:
         parser = _Parser(owner)
         node = parser.node(given, ())
         text = json.dumps(given, sort_keys=True, separators=(",", ":"), default=_iso)
-        return cls(text, frozenset(parser.fields), node)
+        return cls(text, frozenset(parser.fields), node, parser.conditions)
 
 
 class _Parser:

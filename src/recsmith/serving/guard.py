@@ -110,6 +110,7 @@ class Guard:
                 detail = f"This needs a key of the role {role!r}, and yours is a {key.role!r}."
                 return problem(403, detail, instance=path)
             caller = f"key {key.id}"
+        scope["caller"] = caller
         return self._over(parts, caller, path)
 
     def _over(self, parts: Runtime, caller: str, path: str) -> ASGIApp | None:

@@ -211,7 +211,7 @@ class Lister:
             for e, chance in zip(entries, chances, strict=True)
         ]  # fmt: skip
         return Answer(
-            recommendations=orjson.Fragment(orjson.dumps(entries)),
+            recommendations=orjson.dumps(entries),
             explanation=self._explanation(one, sources, lists, row),
             shown=orjson.dumps(exposed).decode(),
             model_version=self.deployment.version,

@@ -102,6 +102,11 @@ class Rules(Config):
         )
 
     @cached_property
+    def context_fields(self) -> tuple[str, ...]:
+        """The names in a request's context that rules look at, in order."""
+        return tuple(sorted({name for rule in self.rules for name in rule.when}))
+
+    @cached_property
     def version(self) -> str:
         """12 hexadecimal digits: equal for documents that say the same."""
         said = self.model_dump(mode="json", exclude_none=True)

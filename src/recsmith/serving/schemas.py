@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from pydantic import (
 BUNDLE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _LONGEST_ID = 512
 _MOST_IDS = 10_000
+_CONTEXT_BYTES = 16_384
 _LAST_SECOND = 253_402_300_799  # 9999-12-31
 
 
@@ -58,6 +60,15 @@ class Context(BaseModel):
 
     recent_items: Ids = []
     """Items looked at in this session, oldest first, that were not sent as feedback."""
+
+    @model_validator(mode="after")
+    def _short(self) -> Context:
+        text = json.dumps(self.model_extra, ensure_ascii=False, default=str)
+        if (length := len(text.encode("utf-8", "surrogatepass"))) > _CONTEXT_BYTES:
+            raise ValueError(
+                f"expected at most {_CONTEXT_BYTES} bytes of JSON besides recent_items, got {length}"
+            )
+        return self
 
 
 _NO_CONTEXT = Context()

@@ -6,9 +6,10 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ import numpy as np
 import orjson
 
 from recsmith.errors import RecsmithError, StorageError
-from recsmith.serving.answers import Answer, Kept
+from recsmith.serving.answers import Answer, ResponseCache
 from recsmith.serving.control import Control
 from recsmith.serving.deployment import Active, Assignment, Deployment
 from recsmith.serving.dry_run import DryRun, dry_run
@@ -51,7 +52,8 @@ class Told:
 class Service:
     """Answers from an active bundle, the store's events and the rules.
 
-    One thread at a time answers; what an administrator changes is put in place as a whole between two answers.
+    Many threads may answer. What is known is read and brought up to date by one at a time; lists are made side by
+    side, each from what was known when it was begun.
     """
 
     def __init__(self, store: Store, settings: Settings, bundle: Path, shared: Shared | None = None) -> None:
@@ -67,7 +69,7 @@ class Service:
         self.store, self.settings, self.shared = store, settings, shared
         mark = store.mark()
         self._histories = Histories(store, settings.users_in_memory, settings.history_length)
-        self._kept = Kept(settings.answers_in_memory, settings.answers_seconds)
+        self.cache = ResponseCache(settings.cache_bytes, settings.answers_seconds)
         self._one_at_a_time = threading.RLock()
         self.control = Control(store, settings, bundle, mark)
         explored = settings.exploration
@@ -96,12 +98,9 @@ class Service:
     def answer(self, requests: Sequence[RecommendRequest]) -> list[Told | Exception]:
         """A list for each request, or what is wrong with it."""
         with self._one_at_a_time:
-            return self._answer(requests)
-
-    def _answer(self, requests: Sequence[RecommendRequest]) -> list[Told | Exception]:
-        self.sync.refresh()
-        active, rules, now = self.active, self.rules, time.time()
-        seen = self._seen([r.user_id for r in requests])
+            self.sync.refresh()
+            active, rules, now = self.active, self.rules, time.time()
+            seen = self._seen([r.user_id for r in requests])
         out: list[Told | Exception | None] = [None] * len(requests)
         groups: dict[str, list[int]] = defaultdict(list)
         chosen = [active.choose(r.user_id) for r in requests]
@@ -111,18 +110,19 @@ class Service:
             deployment = chosen[rows[0]][0]
             keys = {r: self._key(requests[r], seen[r], deployment, rules, chosen[r][1]) for r in rows}
             found = self._found([key for key in keys.values() if key is not None])
-            missing = [r for r in rows if keys[r] is None or keys[r] not in found]
+            missing = [r for r in rows if (key := keys[r]) is None or key not in found]
             wanted = [(requests[r], seen[r], chosen[r][1]) for r in missing]
             answers = self._made(deployment, rules, now, wanted, self.explorer)
             made = dict(zip(missing, answers, strict=True))
             for r in rows:
-                answer = made[r] if r in made else found[keys[r]]
+                answer = made[r] if r in made else found[keys[r]]  # type: ignore[index]
                 out[r] = (
                     answer
                     if isinstance(answer, Exception)
                     else Told(answer, cached=r not in made, degraded=self.degraded is not None)
                 )
-            self._keep({keys[r]: answer for r, answer in made.items() if isinstance(answer, Answer)})
+            new = ((keys[r], answer) for r, answer in made.items())
+            self._keep({key: one for key, one in new if key is not None and isinstance(one, Answer)})
         told: list[Told | Exception] = out  # type: ignore[assignment]
         return self._shadowed(told, requests, seen, active, rules, now) if active.shadows() else told
 
@@ -138,7 +138,7 @@ class Service:
                 return None
             deployment, assigned = self.active.choose(request.user_id)
             key = self._key(request, seen, deployment, self.rules, assigned)
-            answer = None if key is None else self._kept.get(key)
+            answer = None if key is None else self.cache.get(key)
             return None if answer is None else Told(answer, cached=True, degraded=self.degraded is not None)
         except StorageError:
             return None
@@ -221,33 +221,34 @@ class Service:
         deployment: Deployment,
         rules: Rules,
         assigned: Assignment | None,
-    ) -> Hashable | None:
-        """What an answer depends on; None: it is made anew each time."""
+    ) -> bytes | None:
+        """A digest of what an answer depends on; None: it is made anew each time."""
         explored = self.explorer is not None and request.explore
-        if request.explain or explored or not self.settings.answers_in_memory:
+        if request.explain or explored or not self.settings.cache_bytes:
             return None
-        return (
+        context = request.context.model_extra or {}
+        parts = (
             request.user_id, seen.version, seen.erased, deployment.version, deployment.items_version, rules.version,
-            assigned, request.num_recommendations, tuple(request.exclude_items), request.include_seen,
-            None if request.include_items is None else tuple(request.include_items),
-            repr(request.filters), request.context.model_dump_json(),
+            assigned, request.num_recommendations, request.exclude_items, request.include_seen, request.include_items,
+            request.filters, request.context.recent_items,
+            [(name, context[name]) for name in rules.context_fields if name in context],
         )  # fmt: skip
+        return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=20).digest()
 
-    def _found(self, keys: Sequence[Hashable]) -> dict[Hashable, Answer]:
-        """Answers that were kept, here or by another worker."""
-        found = {key: answer for key in keys if (answer := self._kept.get(key)) is not None}
+    def _found(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+        """Answers that are cached, here or by another worker."""
+        found = {key: answer for key in keys if (answer := self.cache.get(key)) is not None}
         missing = [key for key in dict.fromkeys(keys) if key not in found]
         if missing and self.shared is not None:
             for key, answer in zip(missing, self.shared.get(missing), strict=True):
                 if answer is not None:
                     found[key] = answer
-                    self._kept.put(key, answer)
+                    self.cache.put(key, answer)
         return found
 
-    def _keep(self, answers: dict[Hashable, Answer]) -> None:
-        answers.pop(None, None)
+    def _keep(self, answers: Mapping[bytes, Answer]) -> None:
         for key, answer in answers.items():
-            self._kept.put(key, answer)
+            self.cache.put(key, answer)
         if answers and self.shared is not None:
             self.shared.put(answers, self.settings.answers_seconds)
 

@@ -95,14 +95,16 @@ class Settings(Config):
     """Newest events of a user that are read, >= 1."""
     users_in_memory: int = Field(default=100_000, ge=1)
     """Users whose events a worker keeps, the latest, >= 1."""
-    answers_in_memory: int = Field(default=20_000, ge=0)
-    """Answers that a worker keeps, >= 0."""
+    cache_bytes: int = Field(default=64 << 20, ge=0)
+    """Memory of a worker for answers that may be given again, in bytes, >= 0; 0: none are."""
     answers_seconds: int = Field(default=300, ge=1)
     """Age at which a kept answer is made anew, >= 1."""
     waiting: int = Field(default=2000, ge=1)
     """Requests that may wait for an answer; more are refused with 503, >= 1."""
     together: int = Field(default=64, ge=1)
     """Requests answered in one go, >= 1."""
+    max_work: int = Field(default=500_000, ge=1000)
+    """Most work of one call, in places of a list (``recsmith.serving.work``), >= 1000; more is refused with 422."""
     threads: int = Field(default=1, ge=1)
     """Threads that score a batch, >= 1."""
     cors_origins: tuple[Origin, ...] = ()

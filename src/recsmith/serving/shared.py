@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -17,7 +16,7 @@ from recsmith.serving.answers import Answer
 
 log = logging.getLogger("recsmith.serving")
 _PREFIX = "recsmith:"
-_ANSWERS = _PREFIX + "answer:2:"  # the number changes with the form of what is kept
+_ANSWERS = _PREFIX + "answer:3:"  # the number changes with the form of what is kept
 _PATIENCE_SECONDS = 0.25
 T = TypeVar("T")
 
@@ -60,7 +59,7 @@ class Shared:
         self.there = True
         log.info("Redis is back")
 
-    def get(self, keys: Sequence[Hashable]) -> list[Answer | None]:
+    def get(self, keys: Sequence[bytes]) -> list[Answer | None]:
         """Answers under keys."""
         nothing: Sequence[Any] = [None] * len(keys)
         texts = self._ask(lambda: self._redis.mget([_name(key) for key in keys]), nothing)
@@ -70,7 +69,7 @@ class Shared:
         )
         return found
 
-    def put(self, answers: Mapping[Hashable, Answer], seconds: int) -> None:
+    def put(self, answers: Mapping[bytes, Answer], seconds: int) -> None:
         """Keep answers for some seconds."""
 
         def send() -> None:
@@ -115,15 +114,14 @@ class Shared:
             self._unreadable(values)
 
 
-def _name(key: Hashable) -> str:
-    text = repr(key).encode("utf-8", "surrogatepass")
-    return f"{_ANSWERS}{hashlib.blake2b(text, digest_size=20).hexdigest()}"
+def _name(key: bytes) -> str:
+    return _ANSWERS + key.hex()
 
 
 def _encoded(answer: Answer) -> bytes:
     return orjson.dumps(
         [
-            answer.recommendations,
+            orjson.Fragment(answer.recommendations),
             answer.explanation,
             answer.shown,
             answer.model_version,
@@ -145,5 +143,4 @@ def _decoded(text: bytes) -> Answer | None:
     names = all(name is None or isinstance(name, str) for name in (experiment, variant))
     if not (lists and texts and names and all(isinstance(slot, dict) for slot in (*recommendations, *slots))):
         return None
-    listed = orjson.Fragment(orjson.dumps(recommendations))
-    return Answer(listed, explanation, shown, version, experiment, variant)
+    return Answer(orjson.dumps(recommendations), explanation, shown, version, experiment, variant)

@@ -95,8 +95,8 @@ class Store:
 
     # --- events ---------------------------------------------------------------------------------------------
 
-    def add_events(self, events: Sequence[NewEvent]) -> list[bool]:
-        """Store events that are not there yet, all or none.
+    def add_events(self, events: Sequence[NewEvent], exposures: Sequence[Exposure] = ()) -> list[bool]:
+        """Store events that are not there yet, all or none; in the same transaction ``log_exposures(exposures)``.
 
         Returns
         -------
@@ -112,13 +112,17 @@ class Store:
         keys = [digest(event.event_id) for event in events]
         for key, event in zip(keys, events, strict=True):
             rows.setdefault(key, event_row(key, event))
+        shown = [exposure_row(row) for row in exposures]
         if not rows:
+            self.log_exposures(exposures)
             return []
         statement = self._database.insert(schema.events).on_conflict_do_nothing(index_elements=["event_key"])
         with self._write_events() as connection:
             found = connection.execute(statement.returning(schema.events.c.event_key), list(rows.values()))
             stored = set(found.scalars())
             _tell(connection, "user", (row["user_key"] for key, row in rows.items() if key in stored))
+            if shown:
+                connection.execute(LOG_EXPOSURE, shown)
         told = []
         for key in keys:
             told.append(key in stored)

@@ -128,11 +128,14 @@ class ImplicitALS(BaseModel[ImplicitALSConfig]):
         weights = self.config.alpha * queries.event_weights()
         bounds, positions = ragged_take(queries.offsets, rows)
         out = np.empty(bounds[-1], dtype=np.float32)
-        for p in range(len(rows)):  # an explanation is asked for one list at a time
-            at = positions[bounds[p] : bounds[p + 1]]
+        for row in np.unique(rows):
+            pairs = np.flatnonzero(rows == row)
+            at = positions[bounds[pairs[0]] : bounds[pairs[0] + 1]]
             seen, w = y[queries.items[at]].astype(np.float64), weights[at]
-            solved = np.linalg.solve(ridge + (seen.T * w) @ seen, y[items[p]])
-            out[bounds[p] : bounds[p + 1]] = (seen @ solved) * (1 + w)
+            solved = np.linalg.solve(ridge + (seen.T * w) @ seen, y[items[pairs]].T.astype(np.float64))
+            added = (seen @ solved).T * (1 + w)
+            for pair, parts in zip(pairs, added, strict=True):
+                out[bounds[pair] : bounds[pair + 1]] = parts
         return out
 
     def cost(self, shape: Shape) -> Cost:

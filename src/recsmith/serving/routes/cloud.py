@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import suppress
 from typing import Annotated, Any
@@ -11,11 +10,8 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, TypeAdapter
 
-from recsmith.errors import ParameterError
-from recsmith.serving.problems import of_error
 from recsmith.serving.routes import health
-from recsmith.serving.routes.common import checked, json, raw, runtime
-from recsmith.serving.runtime import Runtime
+from recsmith.serving.routes.common import caller, checked, raw, runtime, streamed
 from recsmith.serving.schemas import RecommendRequest, Wire
 
 READY = ("/ping",)  # SageMaker
@@ -48,10 +44,9 @@ async def invoke(request: Request) -> Response:
     """The list for a ``RecommendRequest``; for ``instances`` all of them, with the problem in place of a failed one."""
     parts = runtime(request)
     if not _has_instances(await request.body()):
-        return raw(await _list(parts, await checked(request, _ONE)))
+        return raw(await parts.recommend(await checked(request, _ONE), caller(request)))
     asked = (await checked(request, _MANY)).instances
-    told = await asyncio.gather(*(_list(parts, one) for one in asked), return_exceptions=True)
-    return json({"predictions": [orjson.Fragment(_body(one)) for one in told]})
+    return streamed("predictions", parts.batch(asked, parts.prices(asked), caller(request)))
 
 
 def _told(variable: str) -> list[str]:
@@ -64,21 +59,3 @@ def _has_instances(body: bytes) -> bool:
         given = orjson.loads(body)
         return isinstance(given, dict) and "instances" in given
     return False
-
-
-async def _list(parts: Runtime, asked: RecommendRequest) -> bytes:
-    most = parts.settings.list_length
-    if asked.num_recommendations > most:
-        raise ParameterError.of(
-            "a request", "num_recommendations", f"at most {most}", asked.num_recommendations
-        )
-    return await parts.recommend(asked)
-
-
-def _body(told: bytes | BaseException) -> bytes:
-    """An answer, or the problem in its place; what is no error of a request goes on."""
-    if isinstance(told, bytes):
-        return told
-    if not isinstance(told, Exception):
-        raise told
-    return bytes(of_error(told).body)

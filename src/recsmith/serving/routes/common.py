@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import AsyncIterator
 from json import dumps
 from typing import Annotated, Any, TypeVar
 
@@ -9,10 +11,14 @@ import orjson
 from fastapi import Path, Request, Response
 from pydantic import BaseModel, BeforeValidator, TypeAdapter
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
+from recsmith.errors import RecsmithError
+from recsmith.serving.problems import of_error
 from recsmith.serving.runtime import Runtime
 from recsmith.serving.schemas import Id
 
+log = logging.getLogger("recsmith.serving")
 M = TypeVar("M", bound=BaseModel)
 in_thread = run_in_threadpool
 
@@ -52,6 +58,12 @@ def runtime(request: Request) -> Runtime:
     return parts
 
 
+def caller(request: Request) -> str:
+    """Who sent a request, as the gate knows them: their key, or their address."""
+    name: str = request.scope.get("caller", "")
+    return name
+
+
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """The documentation of a body that the route checks itself."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -73,6 +85,25 @@ def json(value: Any, status: int = 200) -> Response:
 def json_text(value: Any) -> str:
     """What somebody sent, as JSON again, whatever it is: a number may be longer than 64 bits."""
     return dumps(value, ensure_ascii=True)
+
+
+def streamed(name: str, bodies: AsyncIterator[bytes | Exception]) -> Response:
+    """An object with a list under ``name``, sent while it is made; an error becomes the problem in its place."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        before = b'{"%s":[' % name.encode()
+        async for body in bodies:
+            yield before + (body if isinstance(body, bytes) else _failed(body))
+            before = b","
+        yield b"]}"
+
+    return StreamingResponse(parts(), media_type="application/json")
+
+
+def _failed(error: Exception) -> bytes:
+    if not isinstance(error, RecsmithError):
+        log.error("a request of several failed", exc_info=error)
+    return bytes(of_error(error).body)
 
 
 def raw(body: bytes) -> Response:

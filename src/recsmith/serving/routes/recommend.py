@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
-from recsmith.errors import ParameterError
 from recsmith.serving.explain import reasons, sentence
-from recsmith.serving.problems import of_error
-from recsmith.serving.routes.common import PROBLEMS, PathId, body_of, checked, in_thread, json, raw, runtime
+from recsmith.serving.routes.common import (
+    PROBLEMS,
+    PathId,
+    body_of,
+    caller,
+    checked,
+    json,
+    raw,
+    runtime,
+    streamed,
+)
 from recsmith.serving.schemas import Recommendations, RecommendBatch, RecommendRequest, Similar, WhyNot
-from recsmith.serving.service import Service, Told
+from recsmith.serving.service import Service
 
 router = APIRouter(responses=PROBLEMS)
 _TOLD = ("model", "fallback", "weighting", "data", "info")  # of a bundle's manifest
 _ONE: TypeAdapter[RecommendRequest] = TypeAdapter(RecommendRequest)
 _MANY: TypeAdapter[RecommendBatch] = TypeAdapter(RecommendBatch)
+_WHY: TypeAdapter[WhyNot] = TypeAdapter(WhyNot)
 
 
 @router.post("/recommend", response_model=Recommendations, openapi_extra=body_of(RecommendRequest))
 async def recommend(request: Request) -> Response:
     """A list for a user, or for the items of an anonymous session. Nobody gets an empty one while items are left."""
-    parts = runtime(request)
-    asked = await checked(request, _ONE)
-    too_long = _too_long(asked, parts.settings.list_length)
-    return too_long or raw(await parts.recommend(asked))
+    return raw(await runtime(request).recommend(await checked(request, _ONE), caller(request)))
 
 
 @router.post("/recommend/batch", openapi_extra=body_of(RecommendBatch))
 async def recommend_batch(request: Request) -> Response:
-    """Lists for several requests; where one is at fault its place holds the problem."""
-    parts = runtime(request)
-    batch = await checked(request, _MANY)
-    told = await asyncio.gather(*map(parts.answers.submit, batch.requests), return_exceptions=True)
-    out = []
-    for asked, one in zip(batch.requests, told, strict=True):
-        body = parts.finish(asked, one) if isinstance(one, Told) else _failed(one)
-        out.append(orjson.Fragment(body))
-    return json({"answers": out})
+    """Lists for several requests; where one is at fault its place holds the problem. It is sent while it is made."""
+    parts, asked = runtime(request), (await checked(request, _MANY)).requests
+    return streamed("answers", parts.batch(asked, parts.prices(asked), caller(request)))
 
 
 @router.get("/users/{user_id}/recommendations", response_model=Recommendations)
@@ -52,12 +51,10 @@ async def recommendations(
     explain: bool = False,
 ) -> Response:
     """The list that ``POST /recommend`` would give without exploration. It changes nothing that others depend on."""
-    parts = runtime(request)
     asked = RecommendRequest(
         user_id=user_id, num_recommendations=num_recommendations, explain=explain, explore=False
     )
-    too_long = _too_long(asked, parts.settings.list_length)
-    return too_long or raw(await parts.recommend(asked))
+    return raw(await runtime(request).recommend(asked, caller(request)))
 
 
 @router.get("/similar/{item_id}", response_model=Similar)
@@ -65,7 +62,10 @@ async def similar(
     request: Request, item_id: PathId, num_similar: Annotated[int, Query(ge=1, le=1000)] = 10
 ) -> Response:
     """Items that are like one, by the active model."""
-    return json(await in_thread(_similar, runtime(request).service, item_id, num_similar))
+    parts = runtime(request)
+    return json(
+        await parts.aside(caller(request), num_similar, _similar, parts.service, item_id, num_similar)
+    )
 
 
 @router.get("/model")
@@ -79,23 +79,8 @@ async def model(request: Request) -> Response:
 @router.post("/explain", openapi_extra=body_of(WhyNot))
 async def why_not(request: Request) -> Response:
     """Why an item is in a user's list, or why it is not: seen, hidden by a rule, or behind others by how much."""
-    asked = await checked(request, TypeAdapter(WhyNot))
-    return json(await in_thread(_why, runtime(request).service, asked))
-
-
-def _failed(error: BaseException) -> bytes:
-    """The problem in place of an answer; what is no error of a request goes on."""
-    if not isinstance(error, Exception):
-        raise error
-    return bytes(of_error(error).body)
-
-
-def _too_long(asked: RecommendRequest, most: int) -> Response | None:
-    if asked.num_recommendations <= most:
-        return None
-    return of_error(
-        ParameterError.of("recommend", "num_recommendations", f"at most {most}", asked.num_recommendations)
-    )
+    parts, asked = runtime(request), await checked(request, _WHY)
+    return json(await parts.aside(caller(request), asked.num_recommendations, _why, parts.service, asked))
 
 
 def _similar(service: Service, item_id: str, k: int) -> dict[str, Any]:
