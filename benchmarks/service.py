@@ -116,7 +116,7 @@ def server(
         **os.environ,
         **(given or {}),
         "RECSMITH_RATE_PER_MINUTE": "100000000",
-        "RECSMITH_ANSWERS_IN_MEMORY": "100000",  # one for each user of every bundle
+        "RECSMITH_CACHE_BYTES": str(1 << 29),  # an answer for each user of every bundle
     }
     run = subprocess.Popen(
         command,

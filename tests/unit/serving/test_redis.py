@@ -51,7 +51,7 @@ def metric(client, name):
 
 
 def test_what_somebody_else_wrote_is_not_found_and_is_counted(bundle, tmp_path, port, values):
-    settings = {"redis_url": f"redis://127.0.0.1:{port}/0", "answers_in_memory": 1}
+    settings = {"redis_url": f"redis://127.0.0.1:{port}/0", "cache_bytes": 1}
     with served(bundle, tmp_path, **settings) as client:
 
         def recommended():
@@ -100,7 +100,7 @@ def test_a_frozen_server_is_asked_once_and_not_by_every_list(bundle, tmp_path, m
 
     with (
         redis(port) as process,
-        served(bundle, tmp_path, redis_url=f"redis://127.0.0.1:{port}/0", answers_in_memory=1) as client,
+        served(bundle, tmp_path, redis_url=f"redis://127.0.0.1:{port}/0", cache_bytes=1) as client,
     ):
         expected = ids(client.post("/recommend", json={"user_id": "u1"}))
         process.send_signal(signal.SIGSTOP)
