@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsmith.serving.access import allows, needed
@@ -53,6 +54,10 @@ class Guard:
         except _TooLongError:
             if not begun:
                 await self._too_long(scope["path"])(scope, receive, send)
+        except ClientDisconnect:  # there is nobody to answer; it is counted as what it was
+            await problem(408, "The request did not come whole.", instance=scope["path"])(
+                scope, receive, send
+            )
         except Exception as error:
             if begun:
                 log.exception("a request failed after its answer had begun")

@@ -105,6 +105,10 @@ class Settings(Config):
     """Requests answered in one go, >= 1."""
     max_work: int = Field(default=500_000, ge=1000)
     """Most work of one call, in places of a list (``recsmith.serving.work``), >= 1000; more is refused with 422."""
+    max_connections: int = Field(default=2000, ge=1)
+    """Connections of a worker, >= 1; when there are more, those that wait longest for a request are closed."""
+    client_seconds: float = Field(default=30.0, gt=0)
+    """Time for a client to send a request whole, and to take the next part of its answer, > 0; then it is let go."""
     threads: int = Field(default=1, ge=1)
     """Threads that score a batch, >= 1."""
     cors_origins: tuple[Origin, ...] = ()

@@ -21,6 +21,7 @@ from recsmith.bundle_format import read_manifest
 from recsmith.errors import RecsmithError
 from recsmith.models.registry import MODELS
 from recsmith.serving.app import create
+from recsmith.serving.connections import bounded
 from recsmith.serving.drain import DrainingServer
 from recsmith.serving.settings import Settings
 from recsmith.serving.supervisor import Line, Supervisor
@@ -44,7 +45,8 @@ def run(settings: Settings, bundle: Path, host: str, port: int, workers: int) ->
     if workers == 1:
         alone = _application(settings, bundle.resolve())
         try:
-            DrainingServer(uvicorn.Config(alone, host=host, port=port, **_OPTIONS)).run()
+            config = uvicorn.Config(alone, host=host, port=port, http=bounded(settings), **_OPTIONS)
+            DrainingServer(config).run()
         except SystemExit:
             raise alone.state.failed or SystemExit(1) from None
         return
@@ -59,12 +61,15 @@ def _work(settings: Mapping[str, Any], bundle: Path, line: Line, listener: socke
     """What a worker does."""
     set_up_logs()
     try:
-        app = _application(Settings.make("the service", **settings), bundle)
+        made = Settings.make("the service", **settings)
+        app = _application(made, bundle)
     except RecsmithError as error:
         line.failed(str(error))
         raise SystemExit(1) from None
     try:
-        DrainingServer(uvicorn.Config(app, **_OPTIONS), line.started).run(sockets=[listener])
+        DrainingServer(uvicorn.Config(app, http=bounded(made), **_OPTIONS), line.started).run(
+            sockets=[listener]
+        )
     except SystemExit:
         line.failed(str(app.state.failed))
         raise

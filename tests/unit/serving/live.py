@@ -15,6 +15,7 @@ from recsmith.data.dataset import Dataset
 from recsmith.data.schema import Log
 from recsmith.experiment.train import train
 from recsmith.serving.app import create
+from recsmith.serving.connections import bounded
 from recsmith.serving.settings import Settings
 
 N_USERS, N_ITEMS = 60, 40
@@ -57,9 +58,11 @@ def served(bundle, folder, host="127.0.0.1", **settings):
     settings.setdefault("store_url", f"sqlite:///{folder}/events.db")
     settings.setdefault("auth", "off")
     settings.setdefault("bundles", bundle.parent)
-    app = create(Settings.load(None, {}, **settings), bundle)
+    made = Settings.load(None, {}, **settings)
+    app = create(made, bundle)
     config = uvicorn.Config(
         app,
+        http=bounded(made),
         host=host,
         port=0,
         log_level="error",
@@ -77,7 +80,7 @@ def served(bundle, folder, host="127.0.0.1", **settings):
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            client.app = app
+            client.app, client.server = app, server
             yield client
     finally:
         server.should_exit = True
