@@ -162,19 +162,8 @@ class Bundle:
         ParameterError
             ``k`` < 1, or a model that knows no similarity.
         """
-        if k < 1:
-            raise ParameterError.of("similar", "k", ">= 1", k)
-        if not isinstance(self.pipeline.model, ItemSimilarity):
-            raise ParameterError(
-                f"The model {self.model_name!r} knows no similarity of items. Train item-knn, ease or ials."
-            )
         asked = self.data.items.require(_listed(items))
-        best = TopKBlock(len(asked), k)
-        for rows in parallel.blocks(len(asked), _ITEMS_AT_ONCE):
-            scores = np.require(self.pipeline.model.similar(asked[rows]), np.float32, ["C", "W", "O"])
-            part = TopKBlock(len(scores), k)
-            part.update(scores, 0, np.arange(len(scores) + 1), asked[rows])
-            best.items[rows], best.scores[rows] = part.items, part.scores
+        best = self.alike(asked, k)
         row, slot = np.nonzero(best.items >= 0)
         return pl.DataFrame(
             {
@@ -184,6 +173,27 @@ class Bundle:
                 "rank": (slot + 1).astype(np.int32),
             }
         )
+
+    def alike(self, items: IntArray, k: int, *, exclude: IntArray | None = None) -> TopKBlock:
+        """``similar`` in index space: (n, k) items and similarities for ``items`` (n,), -1 in a slot that stays empty.
+
+        Items of ``exclude``, sorted or not, are in no list. Raises ``ParameterError`` as ``similar``.
+        """
+        if k < 1:
+            raise ParameterError.of("similar", "k", ">= 1", k)
+        if not isinstance(self.pipeline.model, ItemSimilarity):
+            raise ParameterError(
+                f"The model {self.model_name!r} knows no similarity of items. Train item-knn, ease or ials."
+            )
+        best = TopKBlock(len(items), k)
+        for rows in parallel.blocks(len(items), _ITEMS_AT_ONCE):
+            scores = np.require(self.pipeline.model.similar(items[rows]), np.float32, ["C", "W", "O"])
+            if exclude is not None:
+                scores[:, exclude] = -np.inf
+            part = TopKBlock(len(scores), k)
+            part.update(scores, 0, np.arange(len(scores) + 1), items[rows])
+            best.items[rows], best.scores[rows] = part.items, part.scores
+        return best
 
     def predict(self, users: Sequence[Any], items: Sequence[Any]) -> pl.DataFrame:
         """Ratings that ``users[p]`` would give ``items[p]``, on the log's scale: ``user_id, item_id, rating, std``.

@@ -200,6 +200,10 @@ class Catalogue:
         entry = self._entry(index)
         return self._bundle.values(name, index) if entry is None else parts_of(entry.metadata.get(name))
 
+    def having(self, name: str, values: Sequence[str]) -> BoolArray:
+        """(n_items,) items with one of some values, as ``values`` gives them, in a field."""
+        return self._joined(lambda layer: layer.column(name).equal(values))
+
     def labelled(self, text: str) -> BoolArray:
         """(n_items,) items whose title, or id where they have none, holds ``text``, in capitals or not."""
         found = self._joined(lambda layer: layer.column("title").contains(text))

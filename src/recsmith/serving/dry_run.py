@@ -11,7 +11,7 @@ import numpy as np
 
 from recsmith.serving.catalogue import Catalogue
 from recsmith.serving.rerank import Candidates, Similarity, Slot
-from recsmith.serving.rules import Rules
+from recsmith.serving.rules import More, Rules
 from recsmith.types import IntArray
 
 
@@ -26,6 +26,7 @@ class LoggedRequest:
     context: Mapping[str, Any] = field(default_factory=dict)
     withheld: IntArray | None = None  #: as ``Rules.apply`` takes it
     personal: IntArray | None = None  #: likewise
+    more: More | None = None  #: likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def _applied(
         request.context,
         withheld=request.withheld,
         personal=request.personal,
+        more=request.more,
         similarity=similarity,
         now=request.now,
     )

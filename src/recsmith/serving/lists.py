@@ -21,7 +21,7 @@ from recsmith.serving.explain import reasons, sentence
 from recsmith.serving.exploration import Explorer
 from recsmith.serving.filters import Filter
 from recsmith.serving.histories import History
-from recsmith.serving.rerank import RULE, Candidates, Similarity, Slot
+from recsmith.serving.rerank import RULE, Candidates, Similarity, Slot, relaxed
 from recsmith.serving.rules import Rules
 from recsmith.serving.schemas import RecommendRequest
 from recsmith.types import BoolArray, FloatArray, IntArray
@@ -108,7 +108,15 @@ class Lister:
             context=one.context,
             withheld=withheld,
             personal=_personal(one),
+            more=lambda fitting: self._more(one, fitting, depth),
         )
+
+    def _more(self, one: Asked, fitting: BoolArray, depth: int) -> Candidates:
+        """The best candidates of a request among items (n_known,) of the bundle."""
+        lists = self.deployment.bundle.pipeline.recommend(
+            self.deployment.queries([one.history]), depth, filter_seen=False, include=np.flatnonzero(fitting)
+        )
+        return Candidates(lists.items[0], lists.scores[0], lists.sources[0])
 
     def _passed(self, request: RecommendRequest) -> BoolArray | None:
         """(n_items,) what the filters and ``include_items`` let pass; None for everything."""
@@ -159,7 +167,7 @@ class Lister:
         out = []
         for row, (one, length) in enumerate(zip(asked, lengths, strict=True)):
             slots = self._slots(one, lists, row, length, withheld[row], passed)
-            out.append(self._answer(one, lists, row, *self._explored(one, slots, lists, row)))
+            out.append(self._answer(one, *self._explored(one, slots, lists, row)))
         return out
 
     def _explored(
@@ -178,9 +186,7 @@ class Lister:
         filled = self.explorer.fill(ids, len(slots), fixed)
         return [pool[at] for at, _ in filled], [chance for _, chance in filled]
 
-    def _answer(
-        self, one: Asked, lists: TopK, row: int, slots: Sequence[Slot], chances: Sequence[float | None]
-    ) -> Answer:
+    def _answer(self, one: Asked, slots: Sequence[Slot], chances: Sequence[float | None]) -> Answer:
         shown = self.deployment.shown([slot.item for slot in slots])
         sources = [
             self._source(slot) if chance is None or self.explorer is None else self.explorer.source
@@ -212,7 +218,7 @@ class Lister:
         ]  # fmt: skip
         return Answer(
             recommendations=orjson.dumps(entries),
-            explanation=self._explanation(one, sources, lists, row),
+            explanation=self._explanation(one, slots, sources),
             shown=orjson.dumps(exposed).decode(),
             model_version=self.deployment.version,
             experiment=None if one.assigned is None else one.assigned.experiment,
@@ -238,6 +244,7 @@ class Lister:
             allowed=passed,
             similarity=self.similarity,
             now=int(self.now),
+            more=lambda fitting: self._more(one, fitting, length),
         ).slots
 
     def _source(self, slot: Slot) -> str:
@@ -260,7 +267,7 @@ class Lister:
             return lambda items: np.nan_to_num(model.similar(items)[:, items])
         return None
 
-    def _explanation(self, one: Asked, sources: Sequence[str], lists: TopK, row: int) -> str:
+    def _explanation(self, one: Asked, slots: Sequence[Slot], sources: Sequence[str]) -> str:
         events = len(one.history.items)
         model = self.deployment.bundle.model_name
         if any(source == model for source in sources):
@@ -271,6 +278,8 @@ class Lister:
             words = f"The model {model!r} has no evidence in this history; the fallback answers."
         else:
             words = "Nothing is known of this user yet; the fallback answers."
+        for name in relaxed(slots):
+            words += f" The rule {name!r} was relaxed: too few items that fit are left."
         k = one.request.num_recommendations
         if len(sources) < k:
             words += f" {len(sources)} of {k}: no more are left once seen, excluded and filtered items are removed."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -37,6 +37,14 @@ class Candidates:
     scores: FloatArray  #: (c,) the model's scores, or the fallback's
     sources: IntArray  #: (c,) index into ``SOURCES``
 
+    def followed_by(self, further: Candidates) -> Candidates:
+        """These and then ``further``."""
+        return Candidates(
+            np.append(self.items, further.items),
+            np.append(self.scores, further.scores),
+            np.append(self.sources, further.sources),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -55,6 +63,8 @@ class Reranked:
 
     slots: list[Slot]
     acted: frozenset[str]  #: names of the rules that changed a relevance, placed, moved or left out an item
+    full: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Where caps were relaxed to fill the list: values by field of which the list may hold no more."""
 
 
 def rerank(
@@ -90,14 +100,21 @@ def rerank(
     pool = _Pool(candidates, allowed)
     pool.adjust(rules, catalogue, now)
     pins = _place(rules, k, pool, catalogue, allowed, pinnable, pinned)
-    chosen = iter(_choose(rules, k - len(pins), pool, pins, catalogue, similarity))
+    chosen, full = _choose(rules, k - len(pins), pool, pins, catalogue, similarity)
+    rest = iter(chosen)
     slots = []
     for place in range(k):
         if place in pins:
             slots.append(pool.pinned(pins[place]))
-        elif (at := next(chosen, None)) is not None:
+        elif (at := next(rest, None)) is not None:
             slots.append(pool.slot(at))
-    return Reranked(slots, frozenset(pool.acted))
+    return Reranked(slots, frozenset(pool.acted), full)
+
+
+def relaxed(slots: Sequence[Slot]) -> list[str]:
+    """Names of the caps that a list breaks, since it would else be short."""
+    names = (name for slot in slots for name in slot.rules if name.endswith(RELAXED))
+    return list(dict.fromkeys(name.removesuffix(RELAXED) for name in names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +244,14 @@ class _Caps:
             if any(counts[value] >= cap.n for value in self._catalogue.values(cap.field, item))
         ]
 
+    def full(self) -> dict[str, frozenset[str]]:
+        """Values by field of which the list may hold no more."""
+        out: dict[str, frozenset[str]] = {}
+        for _, cap, counts in self._caps:
+            values = frozenset(value for value, count in counts.items() if count >= cap.n)
+            out[cap.field] = out.get(cap.field, frozenset()) | values
+        return out
+
     def add(self, item: int) -> None:
         """The item is in the list."""
         for _, cap, counts in self._caps:
@@ -240,8 +265,8 @@ def _choose(
     pins: Mapping[int, _Pin],
     catalogue: Catalogue,
     similarity: Similarity | None,
-) -> list[int]:
-    """Candidates for the places without a pin, in order. Pins count for caps and diversity."""
+) -> tuple[list[int], dict[str, frozenset[str]]]:
+    """Candidates for the places without a pin, in order, and ``Reranked.full``. Pins count for caps and diversity."""
     ranking, diversity = _ranking(rules, pool, similarity)
     caps = _Caps(rules, catalogue)
     left = np.ones(len(pool.items), dtype=np.bool_)
@@ -264,10 +289,11 @@ def _choose(
             chosen.append(at)
         left[at] = False
     pool.acted.update(name for _, broken in passed for name in broken)
+    full = caps.full() if passed and len(chosen) < room else {}
     for at, broken in passed[: room - len(chosen)]:
         pool.names[at].extend(name + RELAXED for name in broken)
         chosen.append(at)
-    return chosen
+    return chosen, full
 
 
 def _ranking(

@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from reprlib import repr as shortened
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -44,7 +44,11 @@ from recsmith.types import BoolArray, IntArray
 
 ONLY_AVAILABLE = "only_available"  #: name of the rule that holds where none says otherwise
 _DEEP, _DEEPER = 100, 4  # candidates of a list that is re-ranked: at least, and for each of its places
+_DEEPER_LOOKS = 8  # for candidates that fit under the caps, before one of these is relaxed
 _CONTEXTS_KEPT = 32  # sets of rules, for each catalogue, whose hidden items are kept
+
+More: TypeAlias = Callable[[BoolArray], Candidates]
+"""The best candidates among items (n_known,) of the bundle that are marked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,6 +191,7 @@ class Rules(Config):
         allowed: BoolArray | None = None,
         similarity: Similarity | None = None,
         now: int,
+        more: More | None = None,
     ) -> Reranked:
         """The list of one request, and which rules acted: ``min(k, n)`` slots, where n candidates and pins are left.
 
@@ -209,6 +214,8 @@ class Rules(Config):
             From (c,) items of the bundle to their (c, c) similarities; None: ``diversity`` does nothing.
         now
             Unix seconds.
+        more
+            Where more candidates come from before a cap is relaxed; None: there are no more.
 
         Raises
         ------
@@ -222,7 +229,18 @@ class Rules(Config):
         pinnable = _without(may, withheld)
         may = _without(pinnable, personal)
         holding = self._holding(context)
-        return rerank(holding, k, candidates, catalogue, may, pinnable, prepared.pinned, similarity, now)
+        for _ in range(_DEEPER_LOOKS):
+            made = rerank(holding, k, candidates, catalogue, may, pinnable, prepared.pinned, similarity, now)
+            if not made.full or more is None:
+                break
+            fitting = _without(may, candidates.items)
+            for field, values in made.full.items():
+                fitting = fitting & ~catalogue.having(field, sorted(values))
+            further = more(fitting[: catalogue.n_known])
+            if not (further.items >= 0).any():
+                break
+            candidates = candidates.followed_by(further)
+        return made
 
     def _holding(self, context: Mapping[str, Any]) -> NamedRules:
         """The rules that hold for a request."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
@@ -61,7 +62,7 @@ async def recommendations(
 async def similar(
     request: Request, item_id: PathId, num_similar: Annotated[int, Query(ge=1, le=1000)] = 10
 ) -> Response:
-    """Items that are like one, by the active model."""
+    """Items that are like one, by the active model; what rules hide from everybody is not among them."""
     parts = runtime(request)
     return json(
         await parts.aside(caller(request), num_similar, _similar, parts.service, item_id, num_similar)
@@ -84,22 +85,18 @@ async def why_not(request: Request) -> Response:
 
 
 def _similar(service: Service, item_id: str, k: int) -> dict[str, Any]:
-    deployment = service.active.main
+    service.refresh()
+    deployment, rules = service.active.main, service.rules
     index = deployment.require_item(item_id)
-    known = deployment.bundle.data.n_items
     entries = []
-    if index < known:
-        frame = deployment.bundle.similar([item_id], k)
-        found = deployment.catalogue.index(frame["similar_id"].cast(str).to_list())
+    if index < deployment.catalogue.n_known:
+        hidden = rules.hidden(deployment.catalogue, {})
+        exclude = None if hidden is None else np.flatnonzero(hidden)
+        best = deployment.bundle.alike(np.array([index], dtype=np.int32), k, exclude=exclude)
+        items, values = best.items[0][best.items[0] >= 0].tolist(), best.scores[0].tolist()
         entries = [
-            {
-                "item_id": raw_id,
-                "similarity": value,
-                "metadata": deployment.metadata(item),
-            }
-            for raw_id, value, item in zip(
-                deployment.catalogue.raw(found), frame["similarity"].to_list(), found.tolist(), strict=True
-            )
+            {"item_id": raw_id, "similarity": value, "metadata": metadata}
+            for (raw_id, metadata), value in zip(deployment.shown(items), values, strict=False)
         ]
     return {"item_id": item_id, "similar_items": entries, "model_version": deployment.version}
 
