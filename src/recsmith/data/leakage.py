@@ -8,9 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsmith.data.clones import clones
 from recsmith.data.filters import K_CORE_NOTE
 from recsmith.data.split import Split, percent, repeats
 from recsmith.types import BoolArray, IntArray
+
+_UNITS = (10**8, 10**11, 10**14, 10**17)  # from which on a number is a moment in seconds (1973), ms, us, ns
+_NAMES = ("another unit than seconds (before 1973)", "seconds", "milliseconds", "microseconds", "nanoseconds")
 
 Column: TypeAlias = "NDArray[Any] | None"
 
@@ -24,6 +28,8 @@ def leakage(split: Split) -> list[str]:
     - events of the train log, anyone's, that are later than the questions,
     - pairs of user and item, and whole rows, that stand in the history and among the test events,
     - test events that are exact copies of one another,
+    - judged users whose events stand in the log under another id too (``clones.py``),
+    - times that are in another unit than the others, or in none that a moment has,
     - a filter before the split that has looked at test events.
 
     An event of the very second of the question does not count as later. A split per user cannot keep the
@@ -32,14 +38,40 @@ def leakage(split: Split) -> list[str]:
     Parameters
     ----------
     split
-        Any split. Without times, only pairs, rows and filters are looked at.
+        Any split. Without times, only pairs, rows, users and filters are looked at.
     """
-    found = [*_later_history(split), *_later_train(split), *_twice(split)]
+    found = [*_units(split), *_later_history(split), *_later_train(split), *_twice(split), *clones(split)]
     found += [
         f"A filter has looked at test events too, which makes the task easier: {note}"
         for note in split.notes
         if note.startswith(K_CORE_NOTE)
     ]
+    return found
+
+
+def _units(split: Split) -> list[str]:
+    """Times that cannot be seconds, and times in seconds beside much smaller ones: order and cuts are wrong then."""
+    parts = {"train": split.train.time, "history": split.queries.times, "test": split.truth.times}
+    if split.known.any():
+        del parts["history"]  # that of train
+    times = {name: column for name, column in parts.items() if column is not None and len(column)}
+    counts = {
+        name: np.bincount(np.searchsorted(_UNITS, np.abs(t), side="right"), minlength=5)
+        for name, t in times.items()
+    }
+    whole = sum(counts.values(), start=np.zeros(5, dtype=np.int64))
+    wrong = [unit for unit in range(5) if whole[unit] and (unit > 1 or (unit == 0 and whole[1]))]
+    found = []
+    for unit in wrong:
+        held = ", ".join(
+            f"{count[unit]:,} of {len(times[name]):,} {name}" for name, count in counts.items() if count[unit]
+        )
+        named = next(name for name, count in counts.items() if count[unit])
+        example = int(times[named][np.searchsorted(_UNITS, np.abs(times[named]), side="right") == unit][0])
+        found.append(
+            f"{held} events have a time in {_NAMES[unit]}, such as {example}, where seconds since 1970 are expected: "
+            "order, ages and cuts in time are wrong. Read these rows with their own unit (--timestamp-unit)."
+        )
     return found
 
 

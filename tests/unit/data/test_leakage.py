@@ -10,7 +10,7 @@ from recsmith.data.filters import k_core
 from recsmith.data.ids import IdMap
 from recsmith.data.leakage import leakage
 from recsmith.data.split import fixed
-from recsmith.data.splitters import global_time, leave_last_out, random_holdout, user_time
+from recsmith.data.splitters import global_time, leave_last_out, random_holdout, unknown_users, user_time
 
 
 def log(rows: list[tuple[str, str, int]], *, timed: bool = True, rated: bool = False) -> Dataset:
@@ -60,7 +60,7 @@ def test_events_of_others_after_the_questions() -> None:
 
 
 def test_random_holdout_of_a_timed_log_leaks() -> None:
-    data = log([(u, f"i{t}", t) for u in "uvwxyz" for t in range(30)])
+    data = log([(u, f"i{t}", 6 * t + n) for n, u in enumerate("uvwxyz") for t in range(30)])
     texts = leakage(random_holdout(data))
     assert len(texts) == 2 and "later than the user's own question" in texts[0]
 
@@ -89,3 +89,81 @@ def test_a_filter_before_the_split_is_told() -> None:
 def test_an_event_of_the_very_second_is_not_later() -> None:
     train = log([("u", "a", 5), ("v", "a", 5)])
     assert leakage(fixed(train, log([("u", "c", 5), ("v", "c", 6)]))) == []
+
+
+# Users under two ids
+
+
+def people(seed: int = 0, n: int = 30, *, clones: int = 0, shift: int = 0, share: float = 1.0):
+    """20 events of each user at moments of their own; the first ``clones`` users again as ``clone-u...``."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (f"u{u}", f"i{i}", 10**9 + int(rng.integers(10**7)))
+        for u in range(n)
+        for i in rng.permutation(100)[:20]
+    ]
+    copied = [(f"clone-{u}", i, t + shift) for u, i, t in rows[: 20 * clones] if rng.random() < share]
+    return rows + copied
+
+
+def of_clones(split) -> list[str]:
+    return [text for text in leakage(split) if "under another id" in text]
+
+
+def test_users_under_two_ids_are_found_in_any_split() -> None:
+    data = log(people(clones=3))
+    (text,) = of_clones(user_time(data))
+    assert text == "6 of 33 judged users have the same events under another id, such as 'clone-u0' and 'u0'."
+    untimed = log(people(clones=3), timed=False)
+    for split in (random_holdout(data), unknown_users(data, share=0.5), random_holdout(untimed)):
+        (text,) = of_clones(split)
+        assert 1 <= int(text.split()[0]) <= 6 and f" of {len(split.queries)} judged users" in text
+        assert "stand in train under such an id: a model may answer from memory" in text
+
+
+def test_a_clone_in_the_test_file_alone() -> None:
+    rows = people(clones=2)
+    train, test = (log([r for r in rows if r[0].startswith("clone") == c]) for c in (False, True))
+    (text,) = of_clones(fixed(train, test))
+    assert text == (
+        "2 of 2 judged users have the same events under another id, such as 'clone-u0' and 'u0'. 100.0 % of the test "
+        "events (40 of 40) stand in train under such an id: a model may answer from memory."
+    )
+
+
+def test_a_clone_of_part_of_a_history_and_one_at_other_times() -> None:
+    assert of_clones(user_time(log(people(clones=3, share=0.6))))[0].startswith("6 of 33")
+    assert of_clones(user_time(log(people(clones=3, shift=5))))[0].startswith("6 of 33")
+
+
+def test_users_who_are_alike_are_not_one() -> None:
+    """The same items at other times in a small catalogue, an event that many share, and days for times."""
+    everything = [(u, f"i{i}", 100 * i + n) for n, u in enumerate("abcdef") for i in range(12)]
+    assert of_clones(user_time(log(everything))) == []
+    together = people() + [(f"u{u}", f"show{s}", 10**9 + s) for u in range(30) for s in range(20)]
+    assert of_clones(user_time(log(together))) == []
+    days = [(u, i, t // 86_400 * 86_400) for u, i, t in people(n=200)]
+    assert of_clones(user_time(log(days))) == []
+
+
+# Units of time
+
+
+def test_times_in_another_unit_are_told() -> None:
+    rows = people(n=5)
+    mixed = [(u, i, t * 1000 if n < 30 else t) for n, (u, i, t) in enumerate(rows)]
+    text = leakage(user_time(log(mixed)))[0]
+    assert "of 80 train, " in text and "of 20 test events have a time in milliseconds, such as 100" in text
+    days = [(u, i, t // 86_400 if n < 30 else t) for n, (u, i, t) in enumerate(rows)]
+    assert "another unit than seconds" in leakage(user_time(log(days)))[0]
+
+
+def test_a_test_file_in_another_unit_than_train() -> None:
+    train = log([("u", "a", 10**9), ("v", "a", 10**9 + 1)])
+    test = log([("u", "b", 10**15 + 5), ("v", "b", 10**15 + 6)])
+    (text,) = leakage(fixed(train, test))
+    assert text.startswith("2 of 2 test events have a time in microseconds, such as 1000000000000005")
+
+
+def test_small_times_alone_are_a_unit_of_their_own() -> None:
+    assert leakage(user_time(log([("u", i, t) for t, i in enumerate("abcd")]))) == []
