@@ -272,6 +272,14 @@ class Service:
                     out[row] = replace(one, shadows=(*one.shadows, answer))
         return out
 
+    @property
+    def event_types(self) -> frozenset[str]:
+        """Types of events that something is made of: signals, rewards of exploration, and what rules look at."""
+        explored = self.settings.exploration
+        ruled = (r.already_bought.events for r in self.rules.rules if r.already_bought is not None)
+        rewarded = () if explored is None else explored.reward
+        return frozenset(self.settings.signals).union(rewarded, *ruled)
+
     # --- staying up to date ---------------------------------------------------------------------------------
 
     def refresh(self) -> None:

@@ -36,6 +36,9 @@ class Metrics:
         )
         self.answers = Counter("recsmith_answers_total", "Lists.", ["from"], **new)
         self.events = Counter("recsmith_events_total", "Events.", ["outcome"], **new)
+        self.without_effect = Counter(
+            "recsmith_events_without_effect_total", "Events that change no list.", ["reason"], **new
+        )
         self.dropped = Counter(
             "recsmith_exposures_dropped_total", "Exposures that could not be stored.", **new
         )

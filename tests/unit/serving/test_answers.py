@@ -110,6 +110,34 @@ def test_bad_events_are_put_aside_with_the_reason_and_do_not_stop_the_others(cli
     assert any("needs a value" in k["reason"] for k in kept)
 
 
+def test_events_that_change_no_list_are_named(client):
+    def counted(reason):
+        lines = client.get("/metrics").text.splitlines()
+        name = f'recsmith_events_without_effect_total{{reason="{reason}"}} '
+        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+    before = counted("unknown type"), counted("unknown item")
+    events = [
+        {"user_id": "n", "item_id": "i5", "event_type": "lik"},
+        {"user_id": "n", "item_id": "i5", "event_type": "like"},
+        {"user_id": "n", "item_id": "nothing", "event_type": "view"},
+        {"user_id": "n"},
+        {"user_id": "n", "item_id": "i6", "event_type": "lik"},
+        {"user_id": "n", "item_id": "i6", "event_type": "rented"},
+    ]
+    told = client.post("/events", json={"events": events}).json()
+    assert (told["stored"], [q["number"] for q in told["quarantined"]]) == (5, [3])
+    assert [note["numbers"] for note in told["notes"]] == [[0, 4], [2], [5]]
+    assert "Did you mean 'like'?" in told["notes"][0]["note"]
+    assert "does not hold this item" in told["notes"][1]["note"]
+    assert "'rented'" in told["notes"][2]["note"]
+    assert (counted("unknown type") - before[0], counted("unknown item") - before[1]) == (3, 1)
+    client.put("/admin/rules", json={"text": "rules: [already_bought: {events: [rented]}]"})
+    assert "notes" not in client.post("/events", json={"events": events[-1:]}).json()
+    client.put("/admin/rules", json={"text": "rules: []"})
+    assert "notes" not in client.post("/events", json={"events": events[1:2]}).json()
+
+
 def test_items_that_alone_may_or_must_not_be_in_the_list(client):
     full = ids(ask(client, "u1", num_recommendations=40))
     assert ids(ask(client, "u1", num_recommendations=40, exclude_items=full[:3])) == full[3:]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import Any
 
 import orjson
@@ -22,6 +25,7 @@ router = APIRouter(responses=PROBLEMS)
 _FEEDBACK: TypeAdapter[Feedback] = TypeAdapter(Feedback)
 _EVENTS: TypeAdapter[EventBatch] = TypeAdapter(EventBatch)
 _EVENT: TypeAdapter[EventIn] = TypeAdapter(EventIn)
+_UNKNOWN_ITEM = "The catalogue does not hold this item, so it changes no list before a model knows it."
 _QUERY = [
     {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
     for name in ("user_id", "item_id", "feedback", "recomm_id", "event_id")
@@ -42,34 +46,63 @@ async def feedback(request: Request) -> Response:
         recomm_id=given.recomm_id, event_id=given.event_id,
     ))  # fmt: skip
     (stored,) = await parts.writes.submit([event])
-    known = int(parts.service.active.main.catalogue.index([event.item_id])[0]) >= 0
     out: dict[str, Any] = {"status": "stored" if stored else "repeated", "event_id": event.event_id}
-    if not known:
-        out["note"] = "The catalogue does not hold this item, so it changes no list before a model knows it."
+    if notes := _notes(parts, [0], [event]):
+        out["note"] = notes[0]["note"]
     return json(out)
 
 
 @router.post("/events", openapi_extra=body_of(EventBatch))
 async def events(request: Request) -> Response:
-    """Store up to 10,000 events. Bad ones are put aside with the reason, and do not stop the others."""
+    """Store up to 10,000 events. Bad ones are put aside with the reason, and do not stop the others.
+
+    Of those that are stored and change no list, of an unknown type say, the answer has a note.
+    """
     parts = runtime(request)
     batch = await checked(request, _EVENTS)
-    good, bad = [], []
+    good, bad, numbers = [], [], []
     for number, given in enumerate(batch.events):
         try:
             good.append(_event(_EVENT.validate_python(given)))
+            numbers.append(number)
         except (ValidationError, RecsmithError) as error:
             bad.append({"number": number, "reason": _reason(error), "event": given})
     if bad:
         await in_thread(_put_aside, parts, bad)
     stored = await parts.writes.submit(good) if good else []
-    outcome = {
+    outcome: dict[str, Any] = {
         "status": "stored" if not bad else "partly",
         "stored": sum(stored),
         "repeated": len(stored) - sum(stored),
         "quarantined": [{"number": b["number"], "reason": b["reason"]} for b in bad],
     }
+    if notes := _notes(parts, numbers, good):
+        outcome["notes"] = notes
     return json(outcome)
+
+
+def _notes(parts: Runtime, numbers: Sequence[int], events: Sequence[NewEvent]) -> list[dict[str, Any]]:
+    """What to say of events that change no list: ``numbers`` of those that it is said of, and a ``note``; counted."""
+    found: dict[str, list[int]] = defaultdict(list)
+    known = parts.service.event_types
+    there = parts.service.active.main.catalogue.index([event.item_id for event in events]) >= 0
+    for number, event, in_catalogue in zip(numbers, events, there.tolist(), strict=True):
+        if event.event_type not in known:
+            found[_unknown_type(event.event_type, known)].append(number)
+            parts.metrics.without_effect.labels("unknown type").inc()
+        elif not in_catalogue:
+            found[_UNKNOWN_ITEM].append(number)
+            parts.metrics.without_effect.labels("unknown item").inc()
+    return [{"numbers": said_of, "note": note} for note, said_of in found.items()]
+
+
+def _unknown_type(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, sorted(known), n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"No signal is set for events of the type {name!r}, so it is stored and changes no list.{hint} "
+        f"Known: {', '.join(sorted(known))}."
+    )
 
 
 def _put_aside(parts: Runtime, bad: list[dict[str, Any]]) -> None:
