@@ -5,7 +5,9 @@
 - ``open-bandit``: what Thompson sampling would have earned, from the log of the uniform policy, campaign "all", on
   resampled logs as in obp's ``examples/obd``; the error is against the mean reward of Thompson sampling's own log;
 - ``synthetic``: 10,000 rounds, 30 actions, 5 features, ``beta = -3`` as in obp's ``examples/synthetic``;
-- ``lists``: logged lists of three.
+- ``lists``: logged lists of three;
+- ``coverage``: how often the 95 % interval of each estimator holds the true reward, without the peer
+  (``harness/coverage.py``).
 
 Predicted rewards are obp's (logistic regression, C = 100, three folds), so that the estimators are compared and not the
 regressions; the column "own regression" has recsmith's. Where "recsmith" and "obp" stand beside one another, tau and
@@ -22,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
+from harness.coverage import coverage_table, covered  # noqa: E402
 from harness.environments import Peers  # noqa: E402
 from harness.machine import machine  # noqa: E402
 from harness.workers import Worker  # noqa: E402
@@ -62,8 +66,17 @@ class Obp:
     """The peer's runner."""
 
     def __init__(self, folder: Path) -> None:
-        self.worker = Worker(Peers(HERE / "peers", ROOT / ".bench").command("obp"))
         self.folder = folder
+
+    @cached_property
+    def worker(self) -> Worker:
+        """Started by the first job: not every part has one."""
+        return Worker(Peers(HERE / "peers", ROOT / ".bench").command("obp"))
+
+    def close(self) -> None:
+        """End it, if it was started."""
+        if "worker" in vars(self):
+            self.worker.close()
 
     def ask(self, job: str, arrays: Arrays, **settings: Any) -> tuple[dict[str, Any], dict[str, float]]:
         """Output arrays and seconds."""
@@ -266,11 +279,15 @@ PARTS: Mapping[str, tuple[Callable[[Obp, int], dict[str, Any]], int]] = {
     "open-bandit": (open_bandit, 30),
     "synthetic": (synthetic, 20),
     "lists": (lists, 5),
+    "coverage": (lambda _, runs: covered(runs), 1000),
 }
 
 
 def show(name: str, result: Mapping[str, Any], console: Console) -> None:
     """Errors by estimator, the largest difference, and how many times faster."""
+    if name == "coverage":
+        console.print(coverage_table(result["cells"]))
+        return
     runs = result["runs"]
     console.print(
         f"\n{name}: {len(runs)} runs, largest difference {max(one['difference'] for one in runs):.1e}"
@@ -319,7 +336,7 @@ def main() -> None:
             results[name] = {"machine": machine(), **run(obp, options.runs or count)}
             options.out.write_text(json.dumps(results, indent=1))
             show(name, results[name], console)
-        obp.worker.close()
+        obp.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Users who stand in a split twice, under two ids: what one of them does later, the other has told the model already.
+"""Users who stand in a split twice, under two ids: what one of them does later, the other has shown the model already.
 
 Two ids are taken for one user where they share events of the same item at the same second, five or more and at least
 half of what the smaller one has; or where all they have is the same, ten items or more with the same ratings, too many
@@ -22,7 +22,7 @@ SHARED = 5  #: events of the same item at the same second
 SAME_ITEMS = 10  #: that a whole history must have
 _MOST_IDS = 8  # of one event: what more ids share says nothing of two of them
 _BITS_BEYOND = (
-    20  # the pairs of users that are alike by chance are then expected to be fewer than one in a million
+    20  # beyond those of all pairs of users: of chance alone, one pair in a million logs would be alike
 )
 _BITS = 22
 _SHIFT = np.uint64(64 - _BITS)
@@ -30,18 +30,18 @@ _ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(
 
 
 def clones(split: Split) -> list[str]:
-    """One sentence with counts and an example; an empty list where no judged user has a second id."""
+    """One sentence with counts and an example; an empty list where no test user has a second id."""
     people = _People.of(split)
     groups = people.groups()
     size = np.bincount(groups, minlength=len(groups))
-    judged = people.judged[size[groups[people.judged]] > 1]
-    if not len(judged):
+    found = people.test_users[size[groups[people.test_users]] > 1]
+    if not len(found):
         return []
-    first = int(judged[0])
+    first = int(found[0])
     other = int(np.flatnonzero((groups == groups[first]) & (np.arange(len(groups)) != first))[0])
     known, total = _in_train(split, people, groups, size), len(split.truth.items)
     said = (
-        f"{len(judged):,} of {len(split.queries):,} judged users have the same events under another id, such as "
+        f"{len(found):,} of {len(split.queries):,} test users have the same events under another id, such as "
         f"{people.raw(split, first)!r} and {people.raw(split, other)!r}."
     )
     if known:
@@ -54,10 +54,10 @@ def clones(split: Split) -> list[str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _People:
-    """Everybody's events: the users of train by index, and behind them the judged users whom train does not know."""
+    """Everybody's events: the users of train by index, and behind them the test users whom train does not know."""
 
     count: int
-    judged: IntArray  #: (n,) who stands in each row of the split
+    test_users: IntArray  #: (n,) who stands in each row of the split
     person: IntArray  #: (m,) of each event of train, of given histories and of the truth, in this order
     item: IntArray  #: (m,)
     time: IntArray | None  #: (m,) None where a part has none
@@ -66,20 +66,20 @@ class _People:
     @classmethod
     def of(cls, split: Split) -> _People:
         train, queries, truth = split.train, split.queries, split.truth
-        judged = np.where(queries.users >= 0, queries.users, train.n_users + np.arange(len(queries)))
+        test_users = np.where(queries.users >= 0, queries.users, train.n_users + np.arange(len(queries)))
         given, known = (queries.users < 0)[queries.rows], truth.items >= 0
 
         def joined(of_train: Any, of_queries: Any, of_truth: Any) -> Any:
             parts = (of_train, of_queries if given.any() else of_train, of_truth)
             if any(part is None for part in parts):
                 return None
-            told = of_queries[given] if given.any() else of_train[:0]
-            return np.concatenate([of_train, told, of_truth[known]])
+            history = of_queries[given] if given.any() else of_train[:0]
+            return np.concatenate([of_train, history, of_truth[known]])
 
         return cls(
             count=train.n_users + len(queries),
-            judged=judged,
-            person=joined(train.user, judged[queries.rows], judged[truth.rows]),
+            test_users=test_users,
+            person=joined(train.user, test_users[queries.rows], test_users[truth.rows]),
             item=joined(train.item, queries.items, truth.items),
             time=joined(train.time, queries.times, truth.times),
             value=joined(train.value, queries.values, truth.values),
@@ -170,7 +170,7 @@ def _in_train(split: Split, people: _People, groups: IntArray, size: IntArray) -
         return pl.DataFrame({"group": groups[person[kept]], "item": item[kept], "person": person[kept]})
 
     known = split.truth.items >= 0
-    test = events(people.judged[split.truth.rows[known]], split.truth.items[known]).with_row_index("row")
+    test = events(people.test_users[split.truth.rows[known]], split.truth.items[known]).with_row_index("row")
     train = events(split.train.user.astype(np.int64), split.train.item).unique()
     both = test.join(train, on=["group", "item"], suffix="_other").filter(
         pl.col("person") != pl.col("person_other")

@@ -28,7 +28,7 @@ def leakage(split: Split) -> list[str]:
     - events of the train log, anyone's, that are later than the questions,
     - pairs of user and item, and whole rows, that stand in the history and among the test events,
     - test events that are exact copies of one another,
-    - judged users whose events stand in the log under another id too (``clones.py``),
+    - test users whose events stand in the log under another id too (``clones.py``),
     - times that are in another unit than the others, or in none that a moment has,
     - a filter before the split that has looked at test events.
 

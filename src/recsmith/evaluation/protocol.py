@@ -19,7 +19,7 @@ from recsmith.evaluation.answers import Ranked, Rated, can_rank, can_rate, finge
 from recsmith.evaluation.metrics import beyond_accuracy as beyond
 from recsmith.evaluation.metrics import ranking
 from recsmith.evaluation.report import Report, Stratum, sample_of, summarize
-from recsmith.evaluation.significance import few_hits
+from recsmith.evaluation.significance import few_hits_notes
 from recsmith.protocols import Monitor
 from recsmith.recommend import SOURCES, Pipeline
 from recsmith.resources import measure
@@ -243,7 +243,7 @@ def _report(
         config=described(fitted),
         protocol={"split_fingerprint": fingerprint(split), **protocol},
         split=split.name,
-        notes=(*split.notes, *(note for part in parts for note in part.notes), *few_hits(samples)),
+        notes=(*split.notes, *(note for part in parts for note in part.notes), *few_hits_notes(samples)),
         leakage=tuple(leakage(split)),
         user_ids=split.user_ids.gather(rows),
         known=known,

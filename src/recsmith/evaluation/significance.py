@@ -62,7 +62,7 @@ class Sample:
         return replace(self, total=self.total[rows], count=self.count[rows])
 
     @property
-    def judged(self) -> FloatArray:
+    def evaluated(self) -> FloatArray:
         """(m,) what the users that count add above the line."""
         return self.total[self.count > 0]
 
@@ -71,7 +71,7 @@ class Sample:
         """Whether too few users have a value above 0, or below 1, for a bootstrap: draws hardly vary then."""
         if not self.bounded:
             return False
-        values = self.judged
+        values = self.evaluated
         return len(values) > 0 and min(int((values > 0).sum()), int((values < 1).sum())) < FEW_HITS
 
     def estimate(self) -> float:
@@ -125,12 +125,12 @@ def replicates(samples: Sequence[Sample], *, resamples: int = 1000, seed: int = 
     return out
 
 
-def few_hits(samples: Mapping[str, Sample]) -> list[str]:
+def few_hits_notes(samples: Mapping[str, Sample]) -> list[str]:
     """A sentence with the figures whose intervals are Stringer's bounds, as too few users have a hit or a miss."""
     rare: dict[str, list[str]] = {}
     for name, sample in samples.items():
         if sample.few_hits:
-            values = sample.judged
+            values = sample.evaluated
             hits = int((values > 0).sum())
             many = hits >= FEW_HITS
             number, what = (int((values < 1).sum()), "below 1") if many else (hits, "above 0")
@@ -171,7 +171,7 @@ def intervals(
 
 def interval_of(sample: Sample, drawn: FloatArray, level: float) -> Interval:
     """The interval of one figure from its draws (``replicates``), or Stringer's bounds where it has ``few_hits``."""
-    return stringer(sample.judged, level) if sample.few_hits else percentiles(drawn, level)
+    return stringer(sample.evaluated, level) if sample.few_hits else percentiles(drawn, level)
 
 
 def stringer(values: FloatArray, level: float) -> Interval:

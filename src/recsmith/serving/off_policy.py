@@ -199,7 +199,7 @@ def estimate(
         Nothing was shown, or nothing after the bundle's newest event; the bundle's log has no times; or the log has no
         overlap with the bundle.
     """
-    log, learned = _judging(ServiceLog.of(rewarded, explored=explored), bundle, in_sample)
+    log, learned = _evaluating(ServiceLog.of(rewarded, explored=explored), bundle, in_sample)
     target = would_show(bundle, log.slots, store, signals)
     found = (
         evaluate_slates(log.lists(target), **options)
@@ -211,7 +211,7 @@ def estimate(
     return replace(found, notes=(agreed, *learned, *found.notes, *([missing] if log.left_out else [])))
 
 
-def _judging(log: ServiceLog, bundle: Bundle, in_sample: bool) -> tuple[ServiceLog, list[str]]:
+def _evaluating(log: ServiceLog, bundle: Bundle, in_sample: bool) -> tuple[ServiceLog, list[str]]:
     """The places whose rewards the bundle cannot have learned, or all of them; and what to say of the others."""
     newest = bundle.data.last_time()
     if newest is None:

@@ -113,11 +113,11 @@ def of_clones(split) -> list[str]:
 def test_users_under_two_ids_are_found_in_any_split() -> None:
     data = log(people(clones=3))
     (text,) = of_clones(user_time(data))
-    assert text == "6 of 33 judged users have the same events under another id, such as 'clone-u0' and 'u0'."
+    assert text == "6 of 33 test users have the same events under another id, such as 'clone-u0' and 'u0'."
     untimed = log(people(clones=3), timed=False)
     for split in (random_holdout(data), unknown_users(data, share=0.5), random_holdout(untimed)):
         (text,) = of_clones(split)
-        assert 1 <= int(text.split()[0]) <= 6 and f" of {len(split.queries)} judged users" in text
+        assert 1 <= int(text.split()[0]) <= 6 and f" of {len(split.queries)} test users" in text
         assert "stand in train under such an id: a model may answer from memory" in text
 
 
@@ -126,7 +126,7 @@ def test_a_clone_in_the_test_file_alone() -> None:
     train, test = (log([r for r in rows if r[0].startswith("clone") == c]) for c in (False, True))
     (text,) = of_clones(fixed(train, test))
     assert text == (
-        "2 of 2 judged users have the same events under another id, such as 'clone-u0' and 'u0'. 100.0 % of the test "
+        "2 of 2 test users have the same events under another id, such as 'clone-u0' and 'u0'. 100.0 % of the test "
         "events (40 of 40) stand in train under such an id: a model may answer from memory."
     )
 
