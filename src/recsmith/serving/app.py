@@ -25,13 +25,13 @@ from starlette.responses import Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from recsmith.errors import MissingExtraError, RecsmithError
-from recsmith.serving import schemas
+from recsmith.serving import json_values, schemas
 from recsmith.serving.access import needed
-from recsmith.serving.deployment import Experiment, Variant
 from recsmith.serving.gate import Gate
 from recsmith.serving.guard import Guard
 from recsmith.serving.problems import of_body, of_error, of_validation, path_of, problem
 from recsmith.serving.routes import admin, cloud, feedback, health, items, recommend, users
+from recsmith.serving.routes.common import BODIES
 from recsmith.serving.runtime import Runtime
 from recsmith.serving.settings import Settings
 from recsmith.serving.telemetry import Metrics, Traces
@@ -47,11 +47,6 @@ _LOOK_SECONDS = 1.0
 _COLLECT = 10_000, 20, 50  # kept answers are walked seldom: it takes 20 ms, and requests leave hardly a cycle
 _PRUNE_EVERY = 3600  # looks
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_BODIES = (
-    schemas.RecommendRequest, schemas.RecommendBatch, schemas.Feedback, schemas.EventBatch, schemas.EventIn,
-    schemas.ItemBatch, schemas.ItemPatch, schemas.ItemPut,
-    schemas.WhyNot, schemas.KeyIn, schemas.RulesIn, schemas.Problem, Experiment, Variant,
-)  # fmt: skip
 
 
 def create(settings: Settings, bundle: Path) -> FastAPI:
@@ -186,11 +181,13 @@ def _documented(app: FastAPI, settings: Settings) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
         _, found = models_json_schema(
-            [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
+            [(model, "validation") for model in (*BODIES, schemas.EventIn, schemas.Problem)],
+            ref_template="#/components/schemas/{model}",
         )
         components = document.setdefault("components", {}).setdefault("schemas", {})
         for name, schema in found["$defs"].items():
             components.setdefault(name, schema)
+        components["JsonValue"] = json_values.SCHEMA
         components.pop("HTTPValidationError", None)
         components.pop("ValidationError", None)
         document["components"]["securitySchemes"] = {

@@ -37,6 +37,7 @@ from recsmith.config import Config
 from recsmith.errors import ParameterError
 from recsmith.serving.catalogue import Catalogue
 from recsmith.serving.filters import Filter
+from recsmith.serving.json_values import check_json
 from recsmith.serving.rerank import SECONDS_A_DAY, Candidates, NamedRules, Reranked, Similarity, rerank
 from recsmith.serving.rule_schema import Rule
 from recsmith.topk import LONG
@@ -85,7 +86,12 @@ class Rules(Config):
         """
         entries = enumerate(_entries(text, name), 1)
         rules = tuple(_rule(entry, f"rule {number} of {name}") for number, entry in entries)
-        return cls.make(name, rules=rules)
+        found = cls.make(name, rules=rules)
+        try:
+            check_json(found.model_dump(mode="json"))
+        except ValueError as error:
+            raise ParameterError(f"{name}: {error}.") from None
+        return found
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from recsmith.serving.json_values import Metadata
+
 BUNDLE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _LONGEST_ID = 512
 _MOST_IDS = 10_000
@@ -145,7 +147,7 @@ class EventBatch(BaseModel):
 class ItemPatch(Wire):
     """What changes of an item: a field that is given replaces the one of its name, and null removes it."""
 
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     """None: it stays as it is."""
     available: StrictBool | None = None
     """None: it stays as it is; a new item is available."""
@@ -160,7 +162,7 @@ class ItemIn(ItemPatch):
 class ItemPut(Wire):
     """All that is known of an item."""
 
-    metadata: dict[str, Any] = {}
+    metadata: Metadata = {}
     available: StrictBool = True
 
 

@@ -10,6 +10,7 @@ of the id after an erasure.
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from sys import intern
 from typing import Any, Self, get_args
 
+import orjson
 import polars as pl
 import sqlalchemy as sa
 
@@ -52,6 +54,8 @@ from recsmith.serving.rows import (
 )
 from recsmith.serving.statements import CHANGES, HISTORY, LOG_EXPOSURE, OLDER_EVENTS
 
+log = logging.getLogger("recsmith.serving")
+_LAST_KEY = 2**31 - 1  # of a column of 32 bits
 _AT_ONCE = 10_000  # parameters of one query
 _FRAME_ROWS = 100_000
 
@@ -411,7 +415,7 @@ class Store:
             queries = [query.where(table.item_key.in_(block)) for block in blocks]
         for one in queries:
             for item, text, available, state in connection.execute(one):
-                yield Item(item, json.loads(text), available, state)
+                yield Item(item, _metadata(item, text), available, state)
 
     # --- settings and keys ----------------------------------------------------------------------------------
 
@@ -479,11 +483,13 @@ class Store:
             There is no such key.
         """
         table = schema.api_keys
+        if not 0 < key_id <= _LAST_KEY:
+            raise UnknownIdError(_no_key(key_id))
         revoked = sa.func.coalesce(table.c.revoked, int(time.time()))
         with self._database.write() as connection:
             done = connection.execute(sa.update(table).where(table.c.id == key_id).values(revoked=revoked))
             if not done.rowcount:
-                raise UnknownIdError(f"There is no API key with the id {key_id}. 'keys list' shows them.")
+                raise UnknownIdError(_no_key(key_id))
             _tell(connection, "key", [str(key_id)])
 
     def _upsert(
@@ -500,6 +506,20 @@ def _tell(connection: sa.Connection, kind: Kind, keys: Iterable[str]) -> None:
     rows = [{"kind": kind, "key": key} for key in dict.fromkeys(keys)]
     if rows:
         connection.execute(sa.insert(schema.changes), rows)
+
+
+def _metadata(item: str, text: str) -> dict[str, Any]:
+    """Stored metadata; none where it is what no answer could hold, which older versions took."""
+    try:
+        found: dict[str, Any] = orjson.loads(text)  # a whole number beyond 64 bits becomes a float
+    except orjson.JSONDecodeError as error:
+        log.warning("the metadata of item %r cannot be read, so it has none: %s", item, error)
+        return {}
+    return found
+
+
+def _no_key(key_id: int) -> str:
+    return f"There is no API key with the id {key_id}. 'keys list' shows them."
 
 
 def _after(query: sa.Select[Any], seq: sa.ColumnElement[int], after: int, limit: int) -> sa.Select[Any]:

@@ -22,6 +22,7 @@ log = logging.getLogger("recsmith.serving")
 M = TypeVar("M", bound=BaseModel)
 in_thread = run_in_threadpool
 
+BODIES: list[type[BaseModel]] = []  #: of all routes
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
         "description": meaning,
@@ -65,9 +66,9 @@ def caller(request: Request) -> str:
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The documentation of a body that the route checks itself."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
+    """The documentation of a body that the route checks itself; its schema becomes a component of the document."""
+    BODIES.append(model)
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
