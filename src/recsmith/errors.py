@@ -6,6 +6,7 @@
     ├── InputError (ValueError)         what the caller gave is wrong: exit status 2
     │   ├── DataError                   a file, column, row or frame
     │   ├── ParameterError              a parameter, option or name
+    │   │   └── ConflictError           one that is well formed, and does not fit what is there
     │   ├── UnknownIdError (LookupError)  an id that the log does not hold
     │   └── BundleError                 a bundle on disk that must not be used
     ├── StorageError                    the disk is full or refuses: exit status 1
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Self
 
 from recsmith.redaction import redacted
 
@@ -45,7 +47,7 @@ class ParameterError(InputError):
     """A parameter or option has a value that cannot be used."""
 
     @classmethod
-    def of(cls, owner: str, name: str, wanted: str, got: object) -> ParameterError:
+    def of(cls, owner: str, name: str, wanted: str, got: object) -> Self:
         """Build the house sentence.
 
         ``The 'reg' parameter of EASE must be > 0. Got -1 instead.``
@@ -53,12 +55,16 @@ class ParameterError(InputError):
         return cls(f"The '{name}' parameter of {owner} must be {wanted}. Got {redacted(repr(got))} instead.")
 
     @classmethod
-    def unknown(cls, kind: str, name: str, known: Iterable[str]) -> ParameterError:
+    def unknown(cls, kind: str, name: str, known: Iterable[str]) -> Self:
         """``name`` is none of ``known``; the nearest one is offered."""
         options = sorted(known)
         near = get_close_matches(name, options, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return cls(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(options)}.")
+
+
+class ConflictError(ParameterError):
+    """A parameter is well formed, and does not fit what is there: a field that no item has."""
 
 
 class UnknownIdError(InputError, LookupError):

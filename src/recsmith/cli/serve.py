@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -243,15 +244,17 @@ def add(
 def show(store: _Store = None, config: _Config = None, as_json: Json = False) -> None:
     """The keys; their secrets are not known."""
     opened, _ = _open(store, config)
-    found = [
-        {"id": k.id, "name": k.name, "role": k.role, "created": k.created, "revoked": k.revoked}
-        for k in opened.keys()  # noqa: SIM118 - no mapping
-    ]
+    found = opened.keys()
     opened.close()
-    rows = [tuple("" if value is None else value for value in key.values()) for key in found]
+    rows = [(k.id, k.name, k.role, _moment(k.created), _moment(k.revoked)) for k in found]
     Output(as_json).show(
-        {"keys": found}, Table("API keys", ("id", "name", "role", "created", "revoked"), rows)
+        {"keys": [key.shown() for key in found]},
+        Table("API keys", ("id", "name", "role", "created", "revoked"), rows),
     )
+
+
+def _moment(seconds: int | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 @keys.command("revoke")

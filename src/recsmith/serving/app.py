@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,19 +19,16 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import ValidationError
-from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from recsmith.errors import MissingExtraError, RecsmithError
-from recsmith.serving import json_values, schemas
-from recsmith.serving.access import needed
 from recsmith.serving.gate import Gate
 from recsmith.serving.guard import Guard
+from recsmith.serving.openapi import document
 from recsmith.serving.problems import of_body, of_error, of_validation, path_of, problem
 from recsmith.serving.routes import admin, cloud, feedback, health, items, recommend, users
-from recsmith.serving.routes.common import BODIES
 from recsmith.serving.runtime import Runtime
 from recsmith.serving.settings import Settings
 from recsmith.serving.telemetry import Metrics, Traces
@@ -85,7 +82,7 @@ def create(settings: Settings, bundle: Path) -> FastAPI:
     app.include_router(cloud.router())
     _add_page(app)
     _add_errors(app)
-    app.openapi = lambda: _documented(app, settings)  # type: ignore[method-assign]
+    app.openapi = lambda: document(app, settings)  # type: ignore[method-assign]
     _wrap(app, settings, metrics, traces)
     return app
 
@@ -174,30 +171,3 @@ def _methods(app: FastAPI, path: str) -> list[str]:
         if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), path):
             found |= {method.upper() for method in methods}
     return sorted(found)
-
-
-def _documented(app: FastAPI, settings: Settings) -> dict[str, Any]:
-    """The OpenAPI document, with the bodies that routes check themselves."""
-    if app.openapi_schema is None:
-        document = FastAPI.openapi(app)
-        _, found = models_json_schema(
-            [(model, "validation") for model in (*BODIES, schemas.EventIn, schemas.Problem)],
-            ref_template="#/components/schemas/{model}",
-        )
-        components = document.setdefault("components", {}).setdefault("schemas", {})
-        for name, schema in found["$defs"].items():
-            components.setdefault(name, schema)
-        components["JsonValue"] = json_values.SCHEMA
-        components.pop("HTTPValidationError", None)
-        components.pop("ValidationError", None)
-        document["components"]["securitySchemes"] = {
-            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}
-        }
-        for path, methods in document["paths"].items():
-            for method, about in methods.items():
-                if settings.auth == "keys" and needed(method.upper(), path) is not None:
-                    about["security"] = [{"key": []}]
-        words = [name for name in settings.signals if name != "rating"]
-        components["Feedback"]["properties"]["feedback"]["anyOf"][-1] = {"type": "string", "enum": words}
-        app.openapi_schema = document
-    return app.openapi_schema

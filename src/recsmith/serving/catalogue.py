@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsmith.data.dataset import Dataset
-from recsmith.errors import ParameterError
+from recsmith.errors import ConflictError
 from recsmith.serving.columns import Column, parts_of, plain
 from recsmith.serving.events import Item, ItemState
 from recsmith.serving.filters import Filter
@@ -159,9 +159,9 @@ class Catalogue:
         return self._bundle.metadata(index) if entry is None else entry.metadata
 
     def check_field(self, name: str) -> None:
-        """Raise ``ParameterError`` with the nearest name where no item has the field."""
+        """Raise ``ConflictError`` with the nearest name where no item has the field."""
         if name not in self.fields:
-            raise ParameterError.unknown("field of items", name, self.fields)
+            raise ConflictError.unknown("field of items", name, self.fields)
 
     def mask(self, chosen: Filter) -> BoolArray:
         """(n_items,) the items that pass a filter; not to be written to.

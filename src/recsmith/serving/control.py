@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recsmith.errors import BundleError, ParameterError, RecsmithError
+from recsmith.errors import BundleError, ConflictError, RecsmithError
 from recsmith.serving import activation
 from recsmith.serving.activation import ACTIVE, State
 from recsmith.serving.catalogue import Upsert, Upserts, upserts
@@ -199,7 +199,7 @@ class Control:
         if experiment is None:
             return Active(main)
         if not any(v.share > 0 and not v.shadow for v in experiment.variants.values()):
-            raise ParameterError(
+            raise ConflictError(
                 f"The experiment {experiment.name!r} has no variant with a share that is shown."
             )
         others = {

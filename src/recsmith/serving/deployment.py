@@ -18,7 +18,7 @@ from scipy import sparse
 from recsmith.bundle import USERS_AT_ONCE, Bundle
 from recsmith.bundle_format import MANIFEST, read_manifest
 from recsmith.config import Config
-from recsmith.errors import BundleError, ParameterError, UnknownIdError
+from recsmith.errors import BundleError, ConflictError, ParameterError, UnknownIdError
 from recsmith.models.bandits.registry import policy_class
 from recsmith.models.registry import model_class
 from recsmith.serving.catalogue import Catalogue, Upserts
@@ -255,7 +255,7 @@ def located(folder: Path | None, name: str) -> Path:
         No bundle there.
     """
     if folder is None:
-        raise ParameterError("This service has no folder of bundles. Start it with --bundles FOLDER.")
+        raise ConflictError("This service has no folder of bundles. Start it with --bundles FOLDER.")
     if not _NAME.fullmatch(name):
         raise ParameterError.of(
             "bundles", "name", "letters, digits, '.', '_' and '-', at most 100", name[:200]

@@ -117,6 +117,10 @@ class ApiKey:
     created: int  #: Unix seconds
     revoked: int | None  #: Unix seconds; None while it is valid
 
+    def shown(self) -> dict[str, Any]:
+        """What an administrator may see of it."""
+        return {name: getattr(self, name) for name in ("id", "name", "role", "created", "revoked")}
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

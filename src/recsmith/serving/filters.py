@@ -34,6 +34,35 @@ MAX_VALUES = 1000  #: of ``in`` and ``not_in``
 MAX_TEXT = 1000  #: characters of a value or a name
 _LARGEST = 1e300
 
+_NUMBER = {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST}
+_SCALAR = {"anyOf": [_NUMBER, {"type": "boolean"}, {"type": "string", "maxLength": MAX_TEXT}]}
+_VALUES = {"type": "array", "items": _SCALAR, "minItems": 1, "maxItems": MAX_VALUES}
+_MOMENT = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
+_BOUND = {"anyOf": [_NUMBER, _MOMENT]}
+_PART = {"$ref": "#/components/schemas/Filter"}
+_PARTS = {"type": "array", "items": _PART, "minItems": 1}
+_CONDITIONS = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": False,
+    "properties": {
+        **dict.fromkeys(("in", "not_in"), _VALUES),
+        **dict.fromkeys(("gt", "gte", "lt", "lte"), _BOUND),
+        "contains": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT},
+        "exists": {"type": "boolean"},
+    },
+}
+#: A filter as a component of an OpenAPI document; how deep and how long it is is checked besides.
+SCHEMA = {
+    "type": "object",
+    "propertyNames": {"maxLength": MAX_TEXT},
+    "properties": {
+        "not": _PART,
+        **dict.fromkeys(("any", "all"), _PARTS),
+    },
+    "additionalProperties": {"anyOf": [_SCALAR, _CONDITIONS]},
+}
+
 _Comparison = Callable[[FloatArray, float], BoolArray]
 _COMPARISONS: Mapping[str, _Comparison] = {
     "gt": operator.gt,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from recsmith.errors import BundleError, InputError, StorageError, UnknownIdError
+from recsmith.errors import BundleError, ConflictError, InputError, StorageError, UnknownIdError
 from recsmith.serving.batching import OverloadedError
 from recsmith.serving.telemetry import request_id
 
@@ -56,7 +56,7 @@ def of_error(error: Exception, instance: str | None = None) -> Response:
         return problem(503, detail, instance=instance, headers={"Retry-After": "5"})
     if isinstance(error, UnknownIdError):
         return problem(404, str(error), instance=instance)
-    if isinstance(error, BundleError):
+    if isinstance(error, BundleError | ConflictError):
         return problem(409, str(error), instance=instance)
     if isinstance(error, InputError):
         return problem(422, str(error), instance=instance)
@@ -65,13 +65,17 @@ def of_error(error: Exception, instance: str | None = None) -> Response:
 
 
 def of_validation(found: Sequence[Mapping[str, Any]], instance: str | None = None) -> Response:
-    """A body or a parameter that is not what it should be: where, what was wanted, what was found."""
+    """A body or a parameter that is not what it should be: where, what was expected, what was found."""
     errors = [
-        {"where": ".".join(map(str, e["loc"])), "wanted": e["msg"], "got": _short(e.get("input"))}
-        for e in found[:_MOST_ERRORS]
+        {
+            "where": ".".join(map(str, error["loc"])),
+            "expected": error["msg"].removeprefix("Value error, "),
+            "got": _short(error.get("input")),
+        }
+        for error in found[:_MOST_ERRORS]
     ]
     first = errors[0]
-    detail = f"{first['where'] or 'the body'}: {first['wanted']}. Got {first['got']}."
+    detail = f"{first['where'] or 'the body'}: {first['expected']}. Got {first['got']}."
     return problem(422, detail, instance=instance, errors=errors)
 
 

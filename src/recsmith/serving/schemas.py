@@ -7,6 +7,7 @@ import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from recsmith.serving.filters import Filter
 from recsmith.serving.json_values import Metadata
 
 BUNDLE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -47,6 +49,11 @@ Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")
 
 
 BundleName = Annotated[str, Field(pattern=BUNDLE_NAME)]
+
+
+def _is_filter(given: dict[str, Any]) -> dict[str, Any]:
+    Filter.parse(given)
+    return given
 
 
 class Wire(BaseModel):
@@ -85,7 +92,7 @@ class RecommendRequest(Wire):
     exclude_items: Ids = Field(default_factory=list)
     include_items: Ids | None = None
     """These alone may be recommended; unknown ids are passed over."""
-    filters: dict[str, Any] | None = None
+    filters: Annotated[dict[str, Any], AfterValidator(_is_filter)] | None = None
     """Conditions on item metadata: ``{"genres": {"contains": "Comedy"}}``."""
     context: Context = Field(default_factory=lambda: _NO_CONTEXT)
     explain: StrictBool = False

@@ -87,8 +87,8 @@ class Settings(Config):
     """keys: every route but health, page and documentation wants an API key."""
     rate_per_minute: int = Field(default=600_000, ge=1)
     """Requests of a key, or of an address without one, in a minute, >= 1."""
-    body_bytes: int = Field(default=1 << 20, ge=1024)
-    """Longest body of a request, >= 1024."""
+    body_bytes: int = Field(default=1 << 23, ge=1024)
+    """Longest body of a request, >= 1024; by default 8 MiB, which hold 10,000 events or ids of any length."""
     list_length: int = Field(default=_LONGEST_LIST, ge=1, le=_LONGEST_LIST)
     """Most items of an answer, 1 to 1000."""
     history_length: int = Field(default=1000, ge=1)

@@ -221,17 +221,15 @@ def test_requests_have_ids(service):
     ("path", "body", "said"),
     [
         ("/recommend", {"user_id": "u1", "num_recommendation": 3}, "num_recommendation"),
+        ("/recommend", {"user_id": "u1", "num_recommendations": 3, "k": 3}, "k"),
         ("/recommend", {"user_id": True}, "user_id"),
         ("/recommend", {"num_recommendations": 0}, "num_recommendations"),
         ("/recommend", {"num_recommendations": 999}, "at most 200"),
-        ("/recommend", {"filters": {"genre": "Drama"}}, "'genre'"),
         ("/recommend", {"filters": {"genres": {"like": "Drama"}}}, "'like'"),
         ("/feedback", {"user_id": "u1", "item_id": "i1", "feedback": "lik"}, "'like'"),
-        ("/feedback", {"user_id": "u1", "item_id": "i1", "feedback": 17}, "from 1 to 5"),
         ("/feedback", {"user_id": "u1", "item_id": "i1"}, "feedback"),
         ("/events", {"events": []}, "events"),
         ("/items", {"items": [{"item_id": ""}]}, "item_id"),
-        ("/admin/rules", {"text": "rules: [{bosst: 1}]"}, "'boost'"),
         ("/admin/experiment", {"name": "e", "variants": {"a": {"bundle": "../x"}}}, "variants.a.bundle"),
     ],
 )
@@ -241,6 +239,53 @@ def test_bad_input_is_told_where_and_what_was_wanted(service, path, body, said):
     answer = client.request(method, path, json=body, headers={"X-API-Key": secrets["admin"]})
     assert answer.status_code == 422, answer.text
     assert said in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/recommend", {"filters": {"genre": "Drama"}}, "'genre'"),
+        ("/feedback", {"user_id": "u1", "item_id": "i1", "feedback": 17}, "from 1 to 5"),
+        ("/admin/rules", {"text": "rules: [{bosst: 1}]"}, "'boost'"),
+        ("/admin/rules", {"text": "rules: [{at_most: {field: genre, n: 1}}]"}, "'genre'"),
+        ("/admin/rules", {"text": "\x17"}, "YAML"),
+        ("/admin/rules/dry-run", {"text": "no rules"}, "rules"),
+    ],
+)
+def test_what_the_document_allows_and_the_service_cannot_use_is_a_conflict(service, path, body, said):
+    """Its document cannot say which fields items have, what scale the model has, or what is a rule in YAML."""
+    client, secrets = service
+    method = "PUT" if path == "/admin/rules" else "POST"
+    answer = client.request(method, path, json=body, headers={"X-API-Key": secrets["admin"]})
+    assert answer.status_code == 409, answer.text
+    assert said in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "/users/u1/recommendations?k=3&num_recommendations=5", "There is no query parameter of"),
+        ("GET", "/users/u1/recommendations?num_recommendation=5", "Did you mean 'num_recommendations'?"),
+        ("GET", "/similar/i1?k=3", "num_similar"),
+        ("GET", "/items?query=x", "text"),
+        ("POST", "/feedback?user_id=u1&item_id=i1&feedbak=like", "feedback"),
+        ("POST", "/recommend?user_id=u1", "user_id"),
+        ("DELETE", "/users/u1?dry_run=true", "dry_run"),
+    ],
+)
+def test_a_query_parameter_that_nothing_reads_is_refused(service, method, path, said):
+    client, secrets = service
+    answer = client.request(method, path, headers={"X-API-Key": secrets["admin"]})
+    assert answer.status_code == 422, answer.text
+    assert said in answer.json()["detail"]
+
+
+def test_feedback_is_in_the_body_or_in_the_query(service):
+    client, secrets = service
+    body = {"user_id": "u1", "item_id": "i1", "feedback": "like"}
+    answer = client.post("/feedback?feedback=dislike", json=body, headers={"X-API-Key": secrets["writer"]})
+    assert answer.status_code == 422
+    assert "Got both" in answer.json()["detail"]
 
 
 def test_what_is_no_json_is_refused(service):

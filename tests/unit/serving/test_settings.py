@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -126,3 +129,18 @@ def test_keys_are_assumed_where_others_can_reach_the_service(served):
     assert [served("--host", host).auth for host in ("0.0.0.0", "::", "10.0.0.1", "127.0.0.2")] == [
         "keys", "keys", "keys", "off",
     ]  # fmt: skip
+
+
+def test_keys_are_listed_with_dates(tmp_path, capsys):
+    """For people in ISO 8601, as JSON in Unix seconds."""
+    url = f"sqlite:///{tmp_path}/events.db"
+    before = int(time.time())
+    assert main(["keys", "add", "shop", "--store", url]) == 0
+    assert main(["keys", "revoke", "1", "--store", url]) == 0
+    capsys.readouterr()
+    assert main(["keys", "list", "--store", url, "--json"]) == 0
+    (key,) = json.loads(capsys.readouterr().out)["keys"]
+    assert before <= key["created"] <= key["revoked"]
+    assert main(["keys", "list", "--store", url]) == 0
+    shown = re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", capsys.readouterr().out)
+    assert [datetime.fromisoformat(text).timestamp() for text in shown] == [key["created"], key["revoked"]]

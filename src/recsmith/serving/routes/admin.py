@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
+from recsmith.errors import ConflictError, DataError, ParameterError
 from recsmith.serving.deployment import Experiment, VariantName, listed
 from recsmith.serving.problems import problem
-from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, runtime
+from recsmith.serving.routes.common import PROBLEMS, StrictRoute, body_of, checked, in_thread, json, runtime
 from recsmith.serving.runtime import Runtime
 from recsmith.serving.schemas import BundleName, KeyIn, RulesIn
 
-router = APIRouter(prefix="/admin", responses=PROBLEMS)
+router = APIRouter(prefix="/admin", responses=PROBLEMS, route_class=StrictRoute)
 
 
 _EndTest = Annotated[bool, Query(description="End the A/B test that runs.")]
@@ -90,7 +93,8 @@ async def rules(request: Request) -> Response:
 async def set_rules(request: Request) -> Response:
     """Follow new rules, in every worker, from the next answer on."""
     given = await checked(request, TypeAdapter(RulesIn))
-    rules = await in_thread(runtime(request).service.control.set_rules, given.text)
+    with _rules_that_fit():
+        rules = await in_thread(runtime(request).service.control.set_rules, given.text)
     return json({"status": "active", "version": rules.version})
 
 
@@ -98,7 +102,8 @@ async def set_rules(request: Request) -> Response:
 async def dry_run(request: Request, requests: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
     """What new rules would change in the lists of the users who were answered last; nothing is changed."""
     given = await checked(request, TypeAdapter(RulesIn))
-    found = await in_thread(runtime(request).service.dry_run, given.text, requests)
+    with _rules_that_fit():
+        found = await in_thread(runtime(request).service.dry_run, given.text, requests)
     changes = [asdict(change) for change in found.changes]
     return json({"requests": found.requests, "share": found.share, "acted": found.acted, "changes": changes})
 
@@ -107,14 +112,7 @@ async def dry_run(request: Request, requests: Annotated[int, Query(ge=1, le=1000
 async def keys(request: Request) -> Response:
     """The API keys; their secrets are not known."""
     found = await in_thread(runtime(request).store.keys)
-    return json(
-        {
-            "keys": [
-                {"id": k.id, "name": k.name, "role": k.role, "created": k.created, "revoked": k.revoked}
-                for k in found
-            ]
-        }
-    )
+    return json({"keys": [key.shown() for key in found]})
 
 
 @router.post("/keys", status_code=201, openapi_extra=body_of(KeyIn))
@@ -152,6 +150,15 @@ async def quarantine(request: Request, limit: Annotated[int, Query(ge=1, le=1000
             ]
         }
     )
+
+
+@contextmanager
+def _rules_that_fit() -> Iterator[None]:
+    """Text that is no set of rules is allowed by the document, which cannot say what is in it."""
+    try:
+        yield
+    except (DataError, ParameterError) as error:
+        raise ConflictError(str(error)) from error
 
 
 def _without_key(parts: Runtime, command: str) -> Response | None:

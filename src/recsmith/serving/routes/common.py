@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from json import dumps
 from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import Path, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from recsmith.errors import RecsmithError
+from recsmith.errors import ParameterError, RecsmithError
 from recsmith.serving.problems import of_error
 from recsmith.serving.runtime import Runtime
 from recsmith.serving.schemas import Id
 
 log = logging.getLogger("recsmith.serving")
 M = TypeVar("M", bound=BaseModel)
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 in_thread = run_in_threadpool
 
 BODIES: list[type[BaseModel]] = []  #: of all routes
@@ -33,11 +35,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         401: "No valid key",
         403: "A key of a lesser role, or a page of another origin while authentication is off",
         404: "Not known",
-        409: "A bundle that cannot be used",
+        409: "Does not fit what the service holds: a bundle or rules that cannot be used, a field that no item has",
         413: "Too long",
         415: "A body that is not application/json",
         421: "A host name that is not in allowed_hosts",
-        422: "Not what is wanted",
+        422: "Not what this document says",
         429: "Too many requests",
         503: "Try again soon",
     }.items()
@@ -51,6 +53,35 @@ def _as_sent(value: str) -> str:
 
 PathId = Annotated[Id, BeforeValidator(_as_sent), Path(json_schema_extra={"type": "string"})]
 """An id in a path, in which a slash is sent as %2F."""
+
+
+def in_query(*names: str) -> Callable[[Endpoint], Endpoint]:
+    """Mark a route that reads these names from the query by itself."""
+
+    def marked(endpoint: Endpoint) -> Endpoint:
+        endpoint.in_query = names  # type: ignore[attr-defined]
+        return endpoint
+
+    return marked
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses a query parameter which it does not know: none is passed over in silence."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler behind a look at the query."""
+        handler = super().get_route_handler()
+        known = {parameter.alias for parameter in self.dependant.query_params}
+        known |= set(getattr(self.endpoint, "in_query", ()))
+
+        async def strict(request: Request) -> Response:
+            if request.scope["query_string"]:
+                for name in request.query_params:
+                    if name not in known:
+                        raise ParameterError.unknown(f"query parameter of {self.path}", name, known)
+            return await handler(request)
+
+        return strict
 
 
 def runtime(request: Request) -> Runtime:

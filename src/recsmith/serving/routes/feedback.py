@@ -14,29 +14,41 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
-from recsmith.errors import ParameterError, RecsmithError
+from recsmith.errors import ConflictError, ParameterError, RecsmithError
 from recsmith.serving.events import NewEvent
 from recsmith.serving.problems import of_body
-from recsmith.serving.routes.common import PROBLEMS, body_of, checked, in_thread, json, json_text, runtime
+from recsmith.serving.routes.common import (
+    PROBLEMS,
+    StrictRoute,
+    body_of,
+    checked,
+    in_query,
+    in_thread,
+    json,
+    json_text,
+    runtime,
+)
 from recsmith.serving.runtime import Runtime
 from recsmith.serving.schemas import EventBatch, EventIn, Feedback
 
-router = APIRouter(responses=PROBLEMS)
+router = APIRouter(responses=PROBLEMS, route_class=StrictRoute)
 _FEEDBACK: TypeAdapter[Feedback] = TypeAdapter(Feedback)
 _EVENTS: TypeAdapter[EventBatch] = TypeAdapter(EventBatch)
 _EVENT: TypeAdapter[EventIn] = TypeAdapter(EventIn)
 _UNKNOWN_ITEM = "The catalogue does not hold this item, so it changes no list before a model knows it."
-_QUERY = [
-    {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
-    for name in ("user_id", "item_id", "feedback", "recomm_id", "event_id")
-]
 
 
-@router.post("/feedback", openapi_extra={**body_of(Feedback), "parameters": _QUERY})
+@router.post("/feedback", openapi_extra=body_of(Feedback))
+@in_query(*Feedback.model_fields)
 async def feedback(request: Request) -> Response:
-    """Store what a user said of an item, given in the body or in the query. Once it is answered it is not lost."""
+    """Store what a user said of an item. Once it is answered it is not lost.
+
+    Without a body the same names are read from the query.
+    """
     parts = runtime(request)
     if await request.body():
+        if request.query_params:
+            raise ParameterError("feedback is given in the body or in the query. Got both.")
         given = await checked(request, _FEEDBACK)
     else:
         given = _FEEDBACK.validate_python(_from_query(request))
@@ -157,5 +169,5 @@ def _meaning(feedback: bool | float | str, parts: Runtime) -> tuple[str, float |
         return feedback, None
     low, high = parts.service.active.main.reader.scale
     if not low <= feedback <= high:
-        raise ParameterError.of("feedback", "feedback", f"a rating from {low:g} to {high:g}", feedback)
+        raise ConflictError.of("feedback", "feedback", f"a rating from {low:g} to {high:g}", feedback)
     return "rating", feedback

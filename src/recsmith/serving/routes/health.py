@@ -25,7 +25,7 @@ async def live() -> Response:
     return json({"status": "ok"})
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", responses={422: PROBLEMS[422], 503: {"description": "Not yet"}})
 async def ready(
     request: Request, part: Annotated[Literal["lists", "writes"], Query(alias="for")] = "lists"
 ) -> Response:

@@ -8,11 +8,20 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
 from recsmith.serving.events import Item, ItemChange
-from recsmith.serving.routes.common import PROBLEMS, PathId, body_of, checked, in_thread, json, runtime
+from recsmith.serving.routes.common import (
+    PROBLEMS,
+    PathId,
+    StrictRoute,
+    body_of,
+    checked,
+    in_thread,
+    json,
+    runtime,
+)
 from recsmith.serving.schemas import ItemBatch, ItemPatch, ItemPut
 from recsmith.serving.service import Service
 
-router = APIRouter(responses=PROBLEMS)
+router = APIRouter(responses=PROBLEMS, route_class=StrictRoute)
 _BATCH: TypeAdapter[ItemBatch] = TypeAdapter(ItemBatch)
 _PATCH: TypeAdapter[ItemPatch] = TypeAdapter(ItemPatch)
 _PUT: TypeAdapter[ItemPut] = TypeAdapter(ItemPut)

@@ -13,6 +13,7 @@ from recsmith.serving.explain import reasons, sentence
 from recsmith.serving.routes.common import (
     PROBLEMS,
     PathId,
+    StrictRoute,
     body_of,
     caller,
     checked,
@@ -24,7 +25,7 @@ from recsmith.serving.routes.common import (
 from recsmith.serving.schemas import Recommendations, RecommendBatch, RecommendRequest, Similar, WhyNot
 from recsmith.serving.service import Service
 
-router = APIRouter(responses=PROBLEMS)
+router = APIRouter(responses=PROBLEMS, route_class=StrictRoute)
 _TOLD = ("model", "fallback", "weighting", "data", "info")  # of a bundle's manifest
 _ONE: TypeAdapter[RecommendRequest] = TypeAdapter(RecommendRequest)
 _MANY: TypeAdapter[RecommendBatch] = TypeAdapter(RecommendBatch)

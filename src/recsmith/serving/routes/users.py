@@ -6,10 +6,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from recsmith.serving.routes.common import PROBLEMS, PathId, in_thread, json, runtime
+from recsmith.serving.routes.common import PROBLEMS, PathId, StrictRoute, in_thread, json, runtime
 from recsmith.serving.service import Service
 
-router = APIRouter(responses=PROBLEMS)
+router = APIRouter(responses=PROBLEMS, route_class=StrictRoute)
 
 
 @router.get("/users/{user_id}/history")
