@@ -13,7 +13,7 @@ from recsmith.types import IntArray
 
 _SPARSEST = 8  # numbers in the range of integer ids, for each id, up to which a table is made of them
 _AT_ONCE = 1 << 22  # ids looked up at a time
-_FEW = 64  # ids that are looked up one by one: a service asks for one user at a time, many times a second
+_FEW = 512  # ids that are looked up one by one: a service asks for one user at a time, many times a second
 
 
 class IdMap:

@@ -23,6 +23,7 @@ from recsmith.models.bandits.registry import policy_class
 from recsmith.models.registry import model_class
 from recsmith.serving.catalogue import Catalogue, Upserts
 from recsmith.serving.histories import History, Reader, Seen, queries
+from recsmith.serving.new_users import Rankings
 from recsmith.serving.schemas import BUNDLE_NAME, BundleName
 from recsmith.serving.settings import Signal
 from recsmith.types import Queries
@@ -44,6 +45,7 @@ class Deployment:
     reader: Reader
     items_version: int = 0  #: changes of items that are in the catalogue
     contexts: Any = None  #: (n_users + 1, d) CSR as ``_contexts`` makes it; None for a model that takes none
+    rankings: Rankings = field(default_factory=Rankings)  #: for new users
     _shown: dict[int, tuple[str, orjson.Fragment]] = field(default_factory=dict)  #: of the items shown lately
 
     @classmethod
@@ -76,7 +78,7 @@ class Deployment:
     def with_items(self, changed: Upserts, version: int) -> Deployment:
         """The same bundle beside a catalogue in which items have changed."""
         catalogue = self.catalogue.with_upserts(changed)
-        return replace(self, catalogue=catalogue, items_version=version, _shown={})
+        return replace(self, catalogue=catalogue, items_version=version, rankings=Rankings(), _shown={})
 
     def histories(self, users: Sequence[str | None], seen: Sequence[Seen]) -> list[History]:
         """The evidence of users by raw id, with the indices of the catalogue: what was added counts, too."""

@@ -21,6 +21,7 @@ from recsmith.serving.explain import reasons, sentence
 from recsmith.serving.exploration import Explorer
 from recsmith.serving.filters import Filter
 from recsmith.serving.histories import History
+from recsmith.serving.new_users import is_new
 from recsmith.serving.rerank import RULE, Candidates, Similarity, Slot, relaxed
 from recsmith.serving.rules import Rules
 from recsmith.serving.schemas import RecommendRequest
@@ -154,21 +155,50 @@ class Lister:
         lengths = [self.rules.depth(one.request.num_recommendations, one.context) for one in asked]
         withheld = self._withheld(asked)
         outside = [np.concatenate([ids, _outside(one)]) for ids, one in zip(withheld, asked, strict=True)]
-        bounds = np.zeros(len(asked) + 1, dtype=np.int64)
-        np.cumsum([len(items) for items in outside], out=bounds[1:])
-        lists = self.deployment.bundle.pipeline.recommend(
-            self.deployment.queries([one.history for one in asked]),
-            max(lengths) if self.explorer is None else max(*lengths, self.explorer.settings.candidates),
-            filter_seen=not asked[0].request.include_seen,
-            include=include,
-            exclude=exclude,
-            exclude_each=(bounds, np.concatenate(outside).astype(np.int64)) if bounds[-1] else None,
-        )
+        k = max(lengths) if self.explorer is None else max(*lengths, self.explorer.settings.candidates)
+        lists = TopK.empty(len(asked), k)
+        left = list(range(len(asked)))
+        if passed is None:
+            left = [row for row in left if not self._cut(lists, row, asked[row], outside[row], hidden)]
+        if left:
+            some = self._ranked(
+                [asked[row] for row in left], k, include, exclude, [outside[row] for row in left]
+            )
+            lists.items[left], lists.scores[left], lists.sources[left] = some.items, some.scores, some.sources
         out = []
         for row, (one, length) in enumerate(zip(asked, lengths, strict=True)):
             slots = self._slots(one, lists, row, length, withheld[row], passed)
             out.append(self._answer(one, *self._explored(one, slots, lists, row)))
         return out
+
+    def _ranked(
+        self,
+        asked: Sequence[Asked],
+        k: int,
+        include: IntArray | None,
+        exclude: IntArray | None,
+        outside: Sequence[IntArray],
+    ) -> TopK:
+        """The best items of each request; ``outside`` are those that its list must not hold."""
+        bounds = np.zeros(len(asked) + 1, dtype=np.int64)
+        np.cumsum([len(items) for items in outside], out=bounds[1:])
+        return self.deployment.bundle.pipeline.recommend(
+            self.deployment.queries([one.history for one in asked]),
+            k,
+            filter_seen=not asked[0].request.include_seen,
+            include=include,
+            exclude=exclude,
+            exclude_each=(bounds, np.concatenate(outside).astype(np.int64)) if bounds[-1] else None,
+        )
+
+    def _cut(self, lists: TopK, row: int, one: Asked, outside: IntArray, hidden: BoolArray | None) -> bool:
+        """Fill the list of a new user from the ranking that there is for all of them; whether it could be."""
+
+        def make(depth: int) -> TopK:
+            exclude = None if hidden is None else np.flatnonzero(hidden)
+            return self._ranked([one], depth, None, exclude, [outside[:0]])
+
+        return is_new(one.history) and self.deployment.rankings.fill(lists, row, outside, hidden, make)
 
     def _explored(
         self, one: Asked, slots: list[Slot], lists: TopK, row: int

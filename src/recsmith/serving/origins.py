@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Annotated, TypeAlias
 
@@ -51,6 +52,7 @@ HostName: TypeAlias = Annotated[str, AfterValidator(_is_host)]
 Network: TypeAlias = Annotated[str, AfterValidator(_is_network)]
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(name: str) -> bool:
     """Whether a host name or an address leads to this machine only."""
     try:

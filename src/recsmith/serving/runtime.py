@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +43,7 @@ class Runtime:
         parallel.set_threads(settings.threads)
         sys.setswitchinterval(_SWITCH_SECONDS)
         self.settings, self.metrics, self._numbers = settings, metrics, Numbers()
+        self._counts = [metrics.answers.labels(source) for source in ("model", "cache")]
         patience = Patience(read_s=settings.store_read_seconds, write_s=settings.store_write_seconds)
         self.store = Store.open(settings.store_url, patience)
         self.shared = (
@@ -61,6 +62,8 @@ class Runtime:
         self.writes: Batcher[Sequence[NewEvent], list[bool]] = Batcher(
             self._write, "writes", 256, waiting, _EVENTS_AT_ONCE
         )
+        self._exit = ExitStack()  # BLAS has one thread for all lists, in place of being set anew for each
+        self._exit.enter_context(parallel.single_threaded_blas())
 
     async def recommend(self, request: RecommendRequest, caller: str) -> bytes:
         """The body of an answer; it is in the exposure log afterwards.
@@ -147,7 +150,7 @@ class Runtime:
         self.exposures.add(told.answer.exposure(request.user_id, recomm_id, now))
         for shadow in told.shadows:
             self.exposures.add(shadow.exposure(request.user_id, recomm_id, now, shadow=True))
-        self.metrics.answers.labels("cache" if told.cached else "model").inc()
+        self._counts[told.cached].inc()
         return told.answer.body(request.user_id, recomm_id, now, degraded=told.degraded)
 
     def recover(self) -> None:
@@ -173,6 +176,7 @@ class Runtime:
         self.store.close()
         if self.shared is not None:
             self.shared.close()
+        self._exit.close()
 
     def _answer(self, requests: Sequence[RecommendRequest]) -> list[Told | Exception]:
         self.metrics.batch.observe(len(requests))
