@@ -44,7 +44,7 @@ class Control:
         ``mark`` is the change of the store up to which items are read; raises as ``Service``.
         """
         self.store, self.settings, self.bundle = store, settings, bundle
-        self._alone = activation.alone(bundle)
+        self._at_start = activation.alone(bundle)  #: the state before anything else was activated
         self.behind: Behind | None = None  #: None while what was activated answers
         self._items_version = mark
         self._upserts: dict[str, Upsert] = dict(upserts(store.items()))
@@ -170,11 +170,11 @@ class Control:
 
     def _state(self) -> State:
         """What the store says of the bundles in use."""
-        return activation.current(self.store.settings().get(ACTIVE), self._alone)
+        return activation.current(self.store.settings().get(ACTIVE), self._at_start)
 
     def _decide(self, change: Callable[[State], State]) -> None:
         """Change what the store says, and follow it here at once."""
-        self._wanted = state = activation.revised(self.store, self._alone, change)
+        self._wanted = state = activation.revised(self.store, self._at_start, change)
         try:
             self._put(self._loaded(state))
         except (RecsmithError, OSError) as error:  # of another bundle of the A/B test
@@ -186,11 +186,11 @@ class Control:
 
     def _start(self, told: Mapping[str, Any]) -> Active:
         """The bundle of the command line, or what was activated since it was first served."""
-        self._wanted = state = activation.current(told.get(ACTIVE), self._alone)
+        self._wanted = state = activation.current(told.get(ACTIVE), self._at_start)
         try:
             return self._loaded(state)
         except (RecsmithError, OSError) as error:
-            if state == self._alone:
+            if state == self._at_start:
                 raise
             self._fall_behind(state, error)
         return Active(self._load(self.bundle))
@@ -210,7 +210,7 @@ class Control:
 
     def _follow(self, told: Mapping[str, Any]) -> None:
         """Load what another worker activated, beside the answers; the old bundle serves until it is there."""
-        state = activation.current(told.get(ACTIVE), self._alone)
+        state = activation.current(told.get(ACTIVE), self._at_start)
         if state != self._wanted:
             self._wanted, self.behind = state, None
             self._load_beside()
@@ -248,14 +248,13 @@ class Control:
 
     def _fall_behind(self, state: State, error: Exception) -> None:
         """Remember that a state cannot be followed, and when to try again."""
-        before, test = self.behind, activation.running(state)
+        before, test = self.behind, state.get("experiment") or {}
         pause = _FIRST_PAUSE if before is None else min(2 * before.pause, _LONGEST_PAUSE)
         if before is None:
             log.error(
                 "%s was activated and cannot be loaded here; it is tried again: %s", state["path"], error
             )
-        name = None if test is None else test.name
-        self.behind = Behind(state["version"], name, str(error), pause, time.monotonic() + pause)
+        self.behind = Behind(state["version"], test.get("name"), str(error), pause, time.monotonic() + pause)
 
     def _read_rules(self, told: Mapping[str, Any]) -> Rules:
         if isinstance(text := told.get(RULES), str):

@@ -185,16 +185,16 @@ class Reader:
         and those of items that the bundle does not know say what not to recommend, and are no part of the history.
         """
         items = index([e.item_id for e in (*older, *events)])
-        told = [
+        signalled = [
             (e, number >= len(older), item)
             for number, (e, item) in enumerate(zip((*older, *events), items.tolist(), strict=True))
             if e.event_type in self.signals and item >= 0
         ]
-        if not told:
+        if not signalled:
             return before
-        known = [e for e, _, _ in told]
-        items = np.array([item for _, _, item in told], dtype=np.int32)
-        read = np.array([new for _, new, _ in told]) & (items < self.data.n_items)
+        known = [e for e, _, _ in signalled]
+        items = np.array([item for _, _, item in signalled], dtype=np.int32)
+        read = np.array([new for _, new, _ in signalled]) & (items < self.data.n_items)
         times = np.array([e.timestamp for e in known], dtype=np.int64)
         signals = [self.signals[e.event_type] for e in known]
         places = np.array([self._place(e, s) for e, s in zip(known, signals, strict=True)])

@@ -94,7 +94,7 @@ class Lister:
 
     def logged(self, one: Asked, depth: int) -> LoggedRequest:
         """A request with the candidates that rules choose from, of which none has hidden any."""
-        (withheld,) = self._withheld([one])
+        (withheld,) = self._excluded([one])
         outside = np.concatenate([withheld, _outside(one)])
         lists = self.deployment.bundle.pipeline.recommend(
             self.deployment.queries([one.history]),
@@ -132,7 +132,7 @@ class Lister:
             passed = named if passed is None else passed & named
         return passed
 
-    def _withheld(self, asked: Sequence[Asked]) -> list[IntArray]:
+    def _excluded(self, asked: Sequence[Asked]) -> list[IntArray]:
         """Items that each request, or ``already_bought``, leaves out; an index of -1 is nobody's."""
         named = [one.request.exclude_items for one in asked]
         index = self.deployment.catalogue.index(list(itertools.chain(*named)))
@@ -153,7 +153,7 @@ class Lister:
         elif hidden is not None:
             exclude = np.flatnonzero(hidden)
         lengths = [self.rules.depth(one.request.num_recommendations, one.context) for one in asked]
-        withheld = self._withheld(asked)
+        withheld = self._excluded(asked)
         outside = [np.concatenate([ids, _outside(one)]) for ids, one in zip(withheld, asked, strict=True)]
         k = max(lengths) if self.explorer is None else max(*lengths, self.explorer.settings.candidates)
         lists = TopK.empty(len(asked), k)
