@@ -32,17 +32,12 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-_ID_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "minLength": 1, "maxLength": _LONGEST_ID, "pattern": "^[^\\u0000]*$"},
-        {"type": "integer"},
-    ]
-}
+TEXT_ID = {"type": "string", "minLength": 1, "maxLength": _LONGEST_ID, "pattern": "^[^\\u0000]*$"}
 Id = Annotated[
     str,
     BeforeValidator(_as_text),
     Field(min_length=1, max_length=_LONGEST_ID, pattern=r"^[^\x00]*$"),
-    WithJsonSchema(_ID_SCHEMA),
+    WithJsonSchema({"anyOf": [TEXT_ID, {"type": "integer"}]}),
 ]
 Ids = Annotated[list[Id], Field(max_length=_MOST_IDS)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]

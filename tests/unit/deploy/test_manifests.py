@@ -150,6 +150,7 @@ def test_probes_ask_what_they_should(served):
 
 def test_pods_may_do_no_more_than_they_must(pod, container):
     assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     own = container["securityContext"]

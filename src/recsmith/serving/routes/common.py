@@ -10,14 +10,14 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from fastapi import Path, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, BeforeValidator, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from recsmith.errors import ParameterError, RecsmithError
 from recsmith.serving.problems import of_error
 from recsmith.serving.runtime import Runtime
-from recsmith.serving.schemas import Id
+from recsmith.serving.schemas import TEXT_ID, Id
 
 log = logging.getLogger("recsmith.serving")
 M = TypeVar("M", bound=BaseModel)
@@ -51,7 +51,7 @@ def _as_sent(value: str) -> str:
     return value.replace("%2F", "/").replace("%25", "%")
 
 
-PathId = Annotated[Id, BeforeValidator(_as_sent), Path(json_schema_extra={"type": "string"})]
+PathId = Annotated[Id, BeforeValidator(_as_sent), WithJsonSchema(TEXT_ID), Path()]
 """An id in a path, in which a slash is sent as %2F."""
 
 
