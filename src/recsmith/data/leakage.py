@@ -29,7 +29,7 @@ def leakage(split: Split) -> list[str]:
     - pairs of user and item, and whole rows, that stand in the history and among the test events,
     - test events that are exact copies of one another,
     - test users whose events stand in the log under another id too (``clones.py``),
-    - times that are in another unit than the others, or in none that a moment has,
+    - times in another unit than seconds, or of two units in one log,
     - a filter before the split that has looked at test events.
 
     An event of the very second of the question does not count as later. A split per user cannot keep the
@@ -55,10 +55,10 @@ def _units(split: Split) -> list[str]:
     if split.known.any():
         del parts["history"]  # that of train
     times = {name: column for name, column in parts.items() if column is not None and len(column)}
-    counts = {
-        name: np.bincount(np.searchsorted(_UNITS, np.abs(t), side="right"), minlength=5)
-        for name, t in times.items()
-    }
+    if all(_UNITS[0] <= t.min() and t.max() < _UNITS[1] for t in times.values()):
+        return []
+    units = {name: np.searchsorted(_UNITS, np.abs(t), side="right") for name, t in times.items()}
+    counts = {name: np.bincount(column, minlength=5) for name, column in units.items()}
     whole = sum(counts.values(), start=np.zeros(5, dtype=np.int64))
     wrong = [unit for unit in range(5) if whole[unit] and (unit > 1 or (unit == 0 and whole[1]))]
     found = []
@@ -67,7 +67,7 @@ def _units(split: Split) -> list[str]:
             f"{count[unit]:,} of {len(times[name]):,} {name}" for name, count in counts.items() if count[unit]
         )
         named = next(name for name, count in counts.items() if count[unit])
-        example = int(times[named][np.searchsorted(_UNITS, np.abs(times[named]), side="right") == unit][0])
+        example = int(times[named][np.argmax(units[named] == unit)])
         found.append(
             f"{held} events have a time in {_NAMES[unit]}, such as {example}, where seconds since 1970 are expected: "
             "order, ages and cuts in time are wrong. Read these rows with their own unit (--timestamp-unit)."

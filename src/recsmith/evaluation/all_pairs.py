@@ -1,8 +1,8 @@
 """All pairs of models at once: p-values and intervals that hold whichever two are looked at afterwards.
 
 The best of the same data is such a choice. Tested against it as if it had been named beforehand, one of twenty equal
-models is called worse in a quarter of the comparisons. Where the best is not known beforehand, all pairs may be looked
-at (J. Hsu, "Multiple Comparisons: Theory and Methods", 1996, chapter 5).
+models is called worse in up to a quarter of the comparisons. Where the best is not known beforehand, all pairs may be
+looked at (J. Hsu, "Multiple Comparisons: Theory and Methods", 1996, chapter 5).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def reports_of(values):
 
 
 def test_equal_models_are_rarely_called_worse_than_the_best_of_them():
-    """Of 100 comparisons of 20 equal models a quarter would show one that is worse."""
+    """Of 100 comparisons of 20 equal models up to a quarter would show one that is worse."""
     found = outside = 0
     for seed in range(100):
         values = hits(seed)
