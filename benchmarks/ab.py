@@ -127,7 +127,7 @@ def looking_daily(rng: np.random.Generator, trials: int, days: int, daily: int) 
     none, there = Contrast.of(looks[0], looks[1]), Contrast.of(looks[0], looks[2])
     for name, planned in tests.items():
         p, q = (
-            np.asarray(c.p() if planned is None else c.always_valid_p(planned, ALPHA)) < ALPHA
+            np.asarray(c.p() if planned is None else c.mixture_p(planned, ALPHA)) < ALPHA
             for c in (none, there)
         )
         first = np.where(q.any(axis=1), q.argmax(axis=1) + 1, days)
@@ -189,7 +189,7 @@ def _powered(
     b["spent"] += effect
     arms = [Arm.of(g["spent"], None, g["spent_before"] if metric.before else None) for g in (a, b)]
     contrast = Contrast.of(*arms, cuped_theta(arms) if metric.before else 0.0)
-    return np.asarray(contrast.always_valid_p(n + m, ALPHA) if sequential else contrast.p())
+    return np.asarray(contrast.mixture_p(n + m, ALPHA) if sequential else contrast.p())
 
 
 def narrowed(rng: np.random.Generator, trials: int, n: int) -> list[dict[str, Any]]:

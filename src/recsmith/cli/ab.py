@@ -106,8 +106,12 @@ def analyze(
     segment: Annotated[str | None, typer.Option(help="Column that tells segments apart.")] = None,
     share: _Shares = None,
     method: Annotated[
-        str, typer.Option(help="t (one look), sequential (any number of looks) or bootstrap (one look).")
-    ] = "t",
+        str,
+        typer.Option(
+            help="auto (t, or permutation where users are skewed), t, permutation or bootstrap, for one look; "
+            "sequential for any number of looks."
+        ),
+    ] = "auto",
     planned_users: Annotated[
         int, typer.Option(help="Users of two variants at which sequential intervals are narrowest.")
     ] = 10_000,

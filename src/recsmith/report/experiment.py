@@ -14,7 +14,9 @@ from recsmith.report.pictures import Pictures
 from recsmith.tables import Table
 
 _METHODS = {
+    "auto": "Welch's t or permutations, one look",
     "t": "Welch's t, one look",
+    "permutation": "permutations, one look",
     "sequential": "always valid, any number of looks",
     "bootstrap": "bootstrap, one look",
 }

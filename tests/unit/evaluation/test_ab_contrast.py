@@ -179,7 +179,7 @@ def test_the_always_valid_p_is_one_over_a_mixture_of_likelihood_ratios():
         return ratio / stats.norm.pdf(contrast.difference, 0, contrast.error) * stats.norm.pdf(effect, 0, tau)
 
     mixed, _ = integrate.quad(weighed, -10 * tau, 10 * tau)
-    assert contrast.always_valid_p(500, 0.05) == pytest.approx(min(1, 1 / mixed), rel=1e-6)
+    assert contrast.mixture_p(500, 0.05) == pytest.approx(min(1, 1 / mixed), rel=1e-6)
 
 
 @given(
@@ -191,8 +191,8 @@ def test_the_always_valid_p_is_one_over_a_mixture_of_likelihood_ratios():
 )
 def test_always_valid_p_and_interval_are_one_test(difference, variance, users, planned, alpha):
     contrast = Contrast(difference, variance, users - 2, users, 1.0, variance / 2, -variance / 2)
-    low, high = contrast.interval(contrast.always_valid_quantile(planned, alpha))
-    p = contrast.always_valid_p(planned, alpha)
+    low, high = contrast.interval(contrast.quantile_of_mixture(planned, alpha))
+    p = contrast.mixture_p(planned, alpha)
     assert 0 <= p <= 1
     if abs(p - alpha) > 1e-9:
         assert (p < alpha) == (not low <= 0 <= high)
@@ -202,7 +202,7 @@ def test_always_valid_intervals_are_narrowest_where_it_was_planned():
     planned = 20_000
     users = np.array([planned / 1.3, planned, planned * 1.3])
     contrast = Contrast(0.0, 1.0, users - 2, users, 1.0, 0.5, -0.5)
-    before, at, after = contrast.always_valid_quantile(planned, 0.05)
+    before, at, after = contrast.quantile_of_mixture(planned, 0.05)
     assert at < before and at < after
     assert at > stats.norm.isf(0.025)
 
@@ -213,7 +213,7 @@ def test_looking_every_day_keeps_the_error_of_the_always_valid_test():
     days, daily, trials = 30, 50, 300
     values = rng.exponential(1.0, size=(trials, 2, days * daily))
     looks = [Contrast.of(*(Arm.of(values[:, g, : (day + 1) * daily]) for g in (0, 1))) for day in range(days)]
-    found = np.array([look.always_valid_p(days * daily, 0.05) < 0.05 for look in looks]).any(axis=0)
+    found = np.array([look.mixture_p(days * daily, 0.05) < 0.05 for look in looks]).any(axis=0)
     naive = np.array([look.p() < 0.05 for look in looks]).any(axis=0)
     assert found.mean() < 0.06
     assert naive.mean() > 0.15

@@ -53,10 +53,46 @@ def test_equal_rankings_share_all_places():
 
 
 def test_places_without_a_rival_belong_to_nobody():
-    items, teams = drafted([5, -1, -1], [5, 7, 8], 4, seed=1)
-    assert sorted(items[0][items[0] >= 0].tolist()) == [5, 7, 8]
-    assert (teams[0] >= 0).sum() <= 2
+    items, teams = drafted([6, -1, -1], [5, 7, 8], 4, seed=1)
+    assert sorted(items[0].tolist()) == [5, 6, 7, 8]
+    assert sorted(teams[0, :2].tolist()) == [0, 1]
     assert teams[0, 2:].tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "credited"),
+    [
+        (range(10), [0], 0),  # whoever begins takes the item of both, and the other may have none
+        (range(10), [20], 2),
+        (range(10), [0, 1], 2),
+        (range(10), [20, 21, 0], 4),
+        ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0], 5),
+    ],
+)
+def test_rounds_are_credited_by_the_rankings_alone(first, second, credited):
+    """As many in every draft, whatever the coins say, and as many for each team but in a last half round."""
+    k = 5
+    second = np.pad(second, (0, 10 - len(second)), constant_values=-1)
+    _, teams = drafted(list(first), second, k, n=400)
+    assert ((teams >= 0).sum(axis=1) == credited).all()
+    assert (abs((teams == 0).sum(axis=1) - (teams == 1).sum(axis=1)) == credited % 2).all()
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 6])
+@pytest.mark.parametrize("shift", [0, 1, 4, 20])
+@pytest.mark.parametrize("k", [5, 10])
+def test_clicks_at_random_favour_neither_a_long_nor_a_short_ranking(length, shift, k):
+    """Positions are clicked by their rank alone; the first ranking has ten items, the second a few."""
+    rng = np.random.default_rng(length)
+    n = 20_000
+    first = np.tile(np.arange(10), (n, 1))
+    second = np.where(np.arange(10) < length, first[:, ::-1] + shift - 10 + length, -1)
+    items, teams = team_draft(first, second, k, rng)
+    clicks = (items >= 0) & (rng.random(items.shape) < 0.6 / (1 + np.arange(k)))
+    shares = (teams == 0).sum(), (teams == 1).sum()
+    assert shares[0] == pytest.approx(shares[1], abs=4 * np.sqrt(n))
+    found = compare_clicks(np.arange(n), credit(teams, clicks))
+    assert np.isnan(found.p) or found.p > 1e-3
 
 
 def test_a_seed_gives_the_same_lists_and_inputs_stay():

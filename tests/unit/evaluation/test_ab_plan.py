@@ -95,7 +95,7 @@ def test_a_plan_for_any_number_of_looks(baseline):
     treated = baseline.value + effect
     variance = baseline.sd**2 / n + (treated * (1 - treated) if baseline is RATE else baseline.sd**2) / m
     looked = Contrast(effect, variance, n + m - 2, n + m, 1.0, 0.0, 0.0)
-    bound = looked.always_valid_quantile(n + m, 0.05)
+    bound = looked.quantile_of_mixture(n + m, 0.05)
     assert stats.norm.sf(bound - effect / looked.error) == pytest.approx(0.8, abs=2e-3)
     assert 1.8 < made.total / plan(baseline, effect=effect).total < 2
     assert made.as_dict()["sequential"] is True

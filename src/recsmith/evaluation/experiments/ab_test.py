@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, get_args
 
 from recsmith.errors import ParameterError
 from recsmith.evaluation.experiments.bayes import Belief, beta_belief, normal_belief
-from recsmith.evaluation.experiments.contrast import (
-    Arm,
-    Contrast,
-    cuped_theta,
-    proportions_interval,
-    proportions_p,
-)
+from recsmith.evaluation.experiments.contrast import Arm, Contrast, cuped_theta
+from recsmith.evaluation.experiments.methods import FEW, Pair, Settings, Tested, tested
 from recsmith.evaluation.experiments.result import ABResult, Correction, Effect, Method
 from recsmith.evaluation.experiments.sample_ratio import sample_ratio
 from recsmith.evaluation.experiments.units import Group, Metric, Units
-from recsmith.evaluation.significance import (
-    Interval,
-    benjamini_hochberg,
-    holm,
-    percentiles,
-    replicates,
-    verdict,
-)
+from recsmith.evaluation.significance import Interval, benjamini_hochberg, holm, verdict
 
 PLANNED_USERS = 10_000
-_FEW = 5  # of the rarer outcome in a group, for the z-test of proportions
 _CORRECTIONS: Mapping[str, Callable[[Sequence[float]], list[float]]] = {
     "holm": holm,
     "benjamini-hochberg": benjamini_hochberg,
@@ -47,7 +34,7 @@ def analyze(
     unit: str | None = "user_id",
     segment: str | None = None,
     shares: Mapping[str, float] | None = None,
-    method: Method = "t",
+    method: Method = "auto",
     planned_users: int = PLANNED_USERS,
     correction: Correction = "holm",
     alpha: float = 0.05,
@@ -71,9 +58,12 @@ def analyze(
     shares
         What part of the users each variant should have; None: equal parts.
     method
-        ``"t"``: Welch's test, the delta method for ratios, for proportions the z-test with Newcombe's interval. It
-        holds for one look at a moment fixed beforehand. ``"sequential"``: holds for any number of looks; its
-        intervals are wider. ``"bootstrap"``: percentiles of ``resamples`` draws of users, for one look too.
+        ``"auto"``: ``"t"``, or ``"permutation"`` for a row in which the difference is too skewed for it
+        (``methods.MOST_SKEWNESS``) or a group has fewer than five users of the rarer outcome. For one look at a moment
+        fixed beforehand, as are: ``"t"``, Welch's test, the delta method for ratios, for proportions the z-test with
+        Newcombe's interval; ``"permutation"``, of the studentized difference, exact where the variant changes nothing;
+        ``"bootstrap"``, percentiles of draws of users. ``"sequential"`` holds for any number of looks; its intervals
+        are wider.
     planned_users
         Users of two variants together at which the sequential intervals are narrowest. Fix it before the first look;
         they hold for any value.
@@ -83,7 +73,7 @@ def analyze(
     alpha
         Level of tests and intervals, in (0, 1).
     resamples, seed
-        Of the bootstrap.
+        Of the bootstrap and the permutation test.
 
     Returns
     -------
@@ -99,7 +89,7 @@ def analyze(
     ParameterError
         No metric or two of one name, an unknown control, method or correction, or a number out of range.
     """
-    settings = _Settings(method, planned_users, alpha, resamples, seed)
+    settings = Settings(method, planned_users, alpha, resamples, seed)
     settings.check()
     _check_metrics(metrics)
     if correction not in get_args(Correction):
@@ -123,66 +113,35 @@ def analyze(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """How effects are tested."""
-
-    method: Method
-    planned_users: int
-    alpha: float
-    resamples: int
-    seed: int
-
-    def check(self) -> None:
-        if self.method not in get_args(Method):
-            raise ParameterError.unknown("method", self.method, get_args(Method))
-        for name, wanted, good in (
-            ("alpha", "in (0, 1)", 0 < self.alpha < 1),
-            ("planned_users", ">= 4", self.planned_users >= 4),
-            ("resamples", ">= 100", self.resamples >= 100),
-        ):
-            if not good:
-                raise ParameterError.of("analyze", name, wanted, getattr(self, name))
-
-
-@dataclass(frozen=True, slots=True)
-class _Test:
-    """What one method says of one difference."""
-
-    p: float
-    interval: Interval
-    lift_interval: Interval
-
-
 def _effects(
-    metric: Metric, names: Sequence[str], segment: str, groups: Sequence[Group], settings: _Settings
+    metric: Metric, names: Sequence[str], segment: str, groups: Sequence[Group], settings: Settings
 ) -> list[Effect]:
     """Every variant beside the control, in one segment."""
     arms = [group.arm() for group in groups]
     theta = float(cuped_theta([arm for arm in arms if arm.n > 1])) if metric.before is not None else 0.0
     found = []
     for number in range(1, len(names)):
-        pair = (arms[0], arms[number])
-        contrast = Contrast.of(*pair, theta)
+        pair = Pair(metric, (groups[0], groups[number]), (arms[0], arms[number]), theta)
+        (control, treatment), contrast = pair.arms, pair.contrast
         common: dict[str, Any] = {
             "metric": metric.name,
             "variant": names[number],
             "segment": segment,
-            "users": (int(pair[0].n), int(pair[1].n)),
-            "control": float(pair[0].value),
-            "value": float(pair[1].value),
+            "users": (int(control.n), int(treatment.n)),
+            "control": float(control.value),
+            "value": float(treatment.value),
             "difference": float(contrast.difference),
             "lift": float(contrast.lift()),
         }
         if not contrast.variance > 0:
-            found.append(_unknown(common, _obstacle(pair, contrast)))
+            found.append(_unknown(common, _obstacle(pair.arms, contrast)))
             continue
-        test = _test(metric, pair, (groups[0], groups[number]), contrast, theta, settings)
-        belief = _belief(metric, pair, contrast)
-        plain = Contrast.of(*pair).variance
+        test, belief = tested(pair, settings), _belief(metric, pair.arms, contrast)
+        plain = Contrast.of(*pair.arms).variance
         found.append(
             Effect(
                 **common,
+                method=test.method,
                 interval=test.interval,
                 lift_interval=test.lift_interval,
                 p=test.p,
@@ -191,50 +150,10 @@ def _effects(
                 loss=belief.loss,
                 variance_reduction=None if metric.before is None else float(1 - contrast.variance / plain),
                 verdict="",
-                note="; ".join(_cautions(metric, pair, test)),
+                note="; ".join(_cautions(pair, test, settings.method)),
             )
         )
     return found
-
-
-def _test(
-    metric: Metric,
-    arms: tuple[Arm, Arm],
-    groups: tuple[Group, Group],
-    contrast: Contrast,
-    theta: float,
-    settings: _Settings,
-) -> _Test:
-    alpha, planned = settings.alpha, settings.planned_users
-    if settings.method == "bootstrap":
-        return _bootstrap(groups, theta, contrast, settings)
-    if settings.method == "sequential":
-        quantile = contrast.always_valid_quantile(planned, alpha)
-        p = contrast.always_valid_p(planned, alpha)
-        return _Test(
-            float(p), _bounds(contrast.interval(quantile)), _bounds(contrast.lift_interval(quantile))
-        )
-    quantile = contrast.quantile(alpha)
-    lift = _bounds(contrast.lift_interval(quantile))
-    if metric.kind == "proportion":
-        return _Test(float(proportions_p(*arms)), _bounds(proportions_interval(*arms, alpha)), lift)
-    return _Test(float(contrast.p()), _bounds(contrast.interval(quantile)), lift)
-
-
-def _bootstrap(groups: tuple[Group, Group], theta: float, contrast: Contrast, settings: _Settings) -> _Test:
-    """Each group's users are drawn by themselves; the covariate goes with its user, and theta stays."""
-    drawn = [
-        replicates(group.samples(), resamples=settings.resamples, seed=2 * settings.seed + number)
-        for number, group in enumerate(groups)
-    ]
-    difference = drawn[1][:, 0] - drawn[0][:, 0]
-    if theta:
-        difference = difference - theta * (drawn[1][:, 1] - drawn[0][:, 1])
-    level, baseline = 1 - settings.alpha, drawn[0][:, 0]
-    lift = percentiles(difference / baseline, level) if (baseline > 0).all() else _UNKNOWN
-    below, above = (difference <= 0).sum(), (difference >= 0).sum()
-    p = min(1.0, 2 * (min(below, above) + 1) / (settings.resamples + 1))
-    return _Test(float(p), percentiles(difference, level), lift)
 
 
 def _belief(metric: Metric, arms: tuple[Arm, Arm], contrast: Contrast) -> Belief:
@@ -266,9 +185,8 @@ def _verdict(difference: float, p: float, alpha: float, smaller_is_better: bool)
 def _unknown(common: Mapping[str, Any], note: str) -> Effect:
     """An effect without an interval, and why."""
     rest: dict[str, Any] = dict.fromkeys(("p", "p_corrected", "probability", "loss"), math.nan)
-    return Effect(
-        **common, **rest, interval=_UNKNOWN, lift_interval=_UNKNOWN, variance_reduction=None, verdict="", note=note
-    )  # fmt: skip
+    rest |= dict.fromkeys(("interval", "lift_interval"), _UNKNOWN)
+    return Effect(**common, **rest, method=None, variance_reduction=None, verdict="", note=note)
 
 
 def _obstacle(arms: tuple[Arm, Arm], contrast: Contrast) -> str:
@@ -280,18 +198,26 @@ def _obstacle(arms: tuple[Arm, Arm], contrast: Contrast) -> str:
     return "no user of a group differs from another: no interval is possible"
 
 
-def _cautions(metric: Metric, arms: tuple[Arm, Arm], test: _Test) -> Iterator[str]:
-    """What to know of an effect that has an interval."""
-    if not arms[0].value > 0:
+def _cautions(pair: Pair, test: Tested, method: Method) -> Iterator[str]:
+    """What to know of an effect that was tested."""
+    if math.isnan(test.interval.low):
+        few = f"a group has {pair.informative} users with another value than the most frequent one, expected {FEW}"
+        why = (
+            few
+            if pair.informative < FEW
+            else "no difference, however large, can be excluded with so few users"
+        )
+        yield f"p holds, and an interval would not: {why}"
+    elif not pair.arms[0].value > 0:
         yield "the control is not above 0: there is a difference and no lift"
     elif math.isnan(test.lift_interval.low):
         yield "the control cannot be told from 0: the difference has an interval, and the lift has none"
-    if metric.kind == "proportion" and min(arm.n * min(arm.value, 1 - arm.value) for arm in arms) < _FEW:
-        yield f"fewer than {_FEW} users of the rarer outcome in a group: p is rough, look at P(better)"
-
-
-def _bounds(pair: tuple[Any, Any]) -> Interval:
-    return Interval(float(pair[0]), float(pair[1]))
+    if pair.rough:
+        rough = "" if pair.metric.kind == "proportion" else "; P(better) and loss are rough"
+        if test.method in ("t", "bootstrap"):
+            yield f"{pair.rough}: p and intervals are rough; the method auto takes the permutation test{rough}"
+        elif method == "auto":
+            yield f"{pair.rough}: tested by permutation{rough}"
 
 
 def _check_metrics(metrics: Sequence[Metric]) -> None:

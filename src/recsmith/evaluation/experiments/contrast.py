@@ -122,21 +122,27 @@ class Contrast:
         """Standard errors to each side of the difference that hold it with probability ``1 - alpha``."""
         return special.stdtrit(self.degrees, 1 - alpha / 2)
 
-    def always_valid_p(self, planned: float, alpha: float) -> Number:
-        """P-value for any number of looks: ``P(p <= alpha at any of them) <= alpha`` where nothing differs.
+    def mixture_p(self, planned: float, alpha: float) -> Number:
+        """P-value for any number of looks at many users, each group with its own variance.
 
         One over the likelihood ratio of a normal mixture of effects against none (R. Johari, P. Koomen, L. Pekelis,
         D. Walsh, KDD 2017), with the variance as estimated (I. Waudby-Smith, D. Arbour, R. Sinha, E. Kennedy,
-        A. Ramdas, Annals of Statistics 52, 2024): it wants some hundred users at the first look.
+        A. Ramdas, Annals of Statistics 52, 2024). For few users Welch's t is replaced by the normal deviate that has
+        its tail. It does not hold by itself where users are skewed or a group is small: see ``sequential``.
         """
         k = self.mixture(planned, alpha)
         with np.errstate(divide="ignore", invalid="ignore"):
-            log_ratio = self.difference**2 / self.variance * k / (2 * (1 + k)) - np.log1p(k) / 2
-        return np.exp(-np.maximum(log_ratio, 0.0))
+            t = np.abs(self.difference) / self.error
+        z = -special.ndtri(special.stdtr(self.degrees, -t))
+        return np.exp(-np.maximum(z**2 * k / (2 * (1 + k)) - np.log1p(k) / 2, 0.0))
 
-    def always_valid_quantile(self, planned: float, alpha: float) -> Number:
-        """Standard errors to each side that hold the difference at all looks together: the same test, inverted."""
-        return mixture_quantile(self.mixture(planned, alpha), alpha)
+    def quantile_of_mixture(self, planned: float, alpha: float) -> Number:
+        """Standard errors to each side that hold the difference at all looks together: the same test, inverted.
+
+        Infinite long before the planned users.
+        """
+        tail = special.ndtr(-mixture_quantile(self.mixture(planned, alpha), alpha))
+        return np.abs(special.stdtrit(self.degrees, tail))
 
     def mixture(self, planned: float, alpha: float) -> Number:
         """Variance of the mixture over effects, in variances of the difference.

@@ -3,6 +3,11 @@
 F. Radlinski, M. Kurup, T. Joachims, "How does clickthrough data reflect retrieval quality?", CIKM 2008, algorithm 2.
 Each user sees both rankings, so far fewer users are needed than for an A/B test; what it says is which ranking is
 preferred, not by how much a business figure moves.
+
+Credit must not favour a ranking where users click at random. Within a round the coin gives both teams the same chances
+at each position, as long as both have an item left whichever way it falls; and how many rounds there are must not
+depend on the coins, or a team whose lucky rounds are the last ones would lose by the sign test. So the number of rounds
+that are credited is fixed before the draft, by the lengths of the two rankings and the items that they share.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from recsmith.kernels import njit
 from recsmith.tables import Table
 from recsmith.types import BoolArray, IntArray
 
-NOBODY = -1  #: team of a place that is empty, or that was filled when the other ranking had nothing left
+NOBODY = -1  #: team of a position that is empty, or for which the two rankings did not surely compete
 
 
 class Draft(NamedTuple):
@@ -34,8 +39,10 @@ def team_draft(first: IntArray, second: IntArray, k: int, rng: np.random.Generat
     """Interleave two rankings of each user.
 
     In each round a coin says who chooses first; each team then takes its best item that is not in the list yet. Once a
-    ranking is used up, the other fills the places that are left, and these belong to nobody, since their team had no
-    rival there.
+    ranking is used up, the other fills the positions that are left. The items of a round belong to their teams where
+    both rankings have one left in every possible draft, else to nobody: with ``r`` rounds before, a ranking of ``m``
+    items, ``c`` of them in the other too, has lost ``r`` to itself and at most ``min(r + 1, c)`` to the other. Rankings
+    of ``k`` items or more are credited at every position.
 
     Parameters
     ----------
@@ -69,20 +76,37 @@ def _draft(first, second, coins, items, teams):  # type: ignore[no-untyped-def]
     for row in range(items.shape[0]):
         place = one = two = 0
         taken = items[row]
+        credited = 2 * _credited_rounds(first[row], second[row], items.shape[1])
         while place < items.shape[1]:
             one = _next(first[row], one, taken, place)
             two = _next(second[row], two, taken, place)
             has_one, has_two = one < first.shape[1], two < second.shape[1]
             if not (has_one or has_two):
                 break
-            if not (has_one and has_two):
-                items[row, place] = first[row, one] if has_one else second[row, two]
-            else:
-                turn = coins[row, place // 2]
-                team = turn if place % 2 == 0 else 1 - turn
-                items[row, place] = first[row, one] if team == 0 else second[row, two]
+            turn = coins[row, place // 2]
+            team = turn if place % 2 == 0 else 1 - turn
+            if place < credited:
                 teams[row, place] = team
+            elif not (has_one and has_two):
+                team = 0 if has_one else 1
+            items[row, place] = first[row, one] if team == 0 else second[row, two]
             place += 1
+
+
+@njit(cache=True, nogil=True)
+def _credited_rounds(first, second, k):  # type: ignore[no-untyped-def]
+    """Rounds in which each ranking has an item left, however the coins fall."""
+    mine, others, common = (first >= 0).sum(), (second >= 0).sum(), 0
+    for item in first[:mine]:
+        for other in second[:others]:
+            common += item == other
+    rounds = 0
+    while 2 * rounds < k:
+        before = min(rounds + 1 if 2 * rounds + 1 < k else rounds, common)  # taken by the other team
+        if min(mine, others) - rounds - before < 1:
+            break
+        rounds += 1
+    return rounds
 
 
 @njit(cache=True, nogil=True)

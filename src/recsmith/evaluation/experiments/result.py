@@ -13,11 +13,18 @@ from recsmith.evaluation.experiments.sample_ratio import SampleRatio
 from recsmith.evaluation.significance import Interval
 from recsmith.tables import Table
 
-Method = Literal["t", "sequential", "bootstrap"]
+RowMethod = Literal["t", "permutation", "sequential", "bootstrap"]
+Method = Literal["auto", "t", "permutation", "sequential", "bootstrap"]
 Correction = Literal["holm", "benjamini-hochberg", "none"]
 EVERYBODY = "all"
 
-_METHODS = {"t": "Welch's t", "sequential": "always valid", "bootstrap": "bootstrap"}
+METHODS = {
+    "auto": "Welch's t, or permutations where a row needs them",
+    "t": "Welch's t",
+    "permutation": "permutations",
+    "sequential": "always valid",
+    "bootstrap": "bootstrap",
+}  #: in words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +34,7 @@ class Effect:
     metric: str
     variant: str
     segment: str  #: "all", or a value of the segment's column
+    method: RowMethod | None  #: of its test; None where there is none
     users: tuple[int, int]  #: of control and variant
     control: float  #: the control's figure
     value: float  #: the variant's figure; neither is adjusted
@@ -95,7 +103,8 @@ class ABResult:
         sure = f"{100 * (1 - self.alpha):g} %"
         columns = ["metric", "variant", *["segment"] * several, "control", "value", "lift", sure, p]
         columns += ["P(better)", "loss", "verdict"]
-        numbers = [c for c in columns if c not in ("metric", "variant", "segment", "verdict")]
+        columns += ["method"] * (self.method == "auto")
+        numbers = [c for c in columns if c not in ("metric", "variant", "segment", "verdict", "method")]
         rows = [
             (
                 row.metric,
@@ -108,10 +117,11 @@ class ABResult:
                 row.probability,
                 f"{row.loss:.2g}" if row.loss == row.loss else "",
                 row.verdict,
+                *[row.method or ""] * (self.method == "auto"),
             )
             for row in self.rows
         ]
-        title = f"Against {self.control}: {_METHODS[self.method]}, {100 * (1 - self.alpha):g} % intervals of the lift"
+        title = f"Against {self.control}: {METHODS[self.method]}, {100 * (1 - self.alpha):g} % intervals of the lift"
         return Table(title, columns, rows, numbers=numbers, caption=self._caption())
 
     def _caption(self) -> str:

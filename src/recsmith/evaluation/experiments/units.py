@@ -99,6 +99,18 @@ class Group:
         columns = (self.count, self.before, self.before_count)
         return type(self)(self.total[rows], *(None if c is None else c[rows] for c in columns))
 
+    def joined(self, other: Self) -> Self:
+        """These users, then those of another group."""
+        rest = [
+            None if mine is None or theirs is None else np.concatenate([mine, theirs])
+            for mine, theirs in (
+                (self.count, other.count),
+                (self.before, other.before),
+                (self.before_count, other.before_count),
+            )
+        ]
+        return type(self)(np.concatenate([self.total, other.total]), *rest)
+
     def arm(self) -> Arm:
         """Figures and variances."""
         return Arm.of(self.total, self.count, self.before, self.before_count)
