@@ -6,9 +6,9 @@ import re
 from urllib.parse import unquote_plus
 
 HIDDEN = "***"
-_URL = re.compile(r"[A-Za-z][\w+.-]*://\S+?(?=[\"'\]})>.,:]*(?:\s|$))")
-_USER = re.compile(r"(://[^:/?#@]*:).*@", re.DOTALL)
-_PARAMETER = re.compile(r"([?&])([^=&]*)=([^&]*)")
+_URL = re.compile(r"://\S+")  # after the scheme
+_AFTER = "\"'])}>.,:;"  # may stand after a URL in a text
+_PARAMETER = re.compile(r"([?&])([^=&?]*)=([^&]*)")
 _SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth", re.IGNORECASE)
 
 
@@ -17,14 +17,24 @@ def redacted_url(url: str) -> str:
 
     It need not be a proper one: a password with ``/`` or ``@`` that nobody encoded is hidden, too.
     """
-    return _PARAMETER.sub(_parameter, _USER.sub(rf"\1{HIDDEN}@", url, count=1))
+    scheme, mark, rest = url.partition("://")
+    user, _, place = rest.rpartition("@")
+    name, colon, _ = user.partition(":")
+    if colon and not set(name) & set("/?#"):
+        rest = f"{name}:{HIDDEN}@{place}"
+    return _PARAMETER.sub(_parameter, scheme + mark + rest)
 
 
 def redacted(text: str) -> str:
     """``text`` with each URL as ``redacted_url`` shows it: what may hold one goes through here before it is shown."""
-    return _URL.sub(lambda found: redacted_url(found[0]), text) if "://" in text else text
+    return _URL.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    url = found[0].rstrip(_AFTER)
+    return redacted_url(url) + found[0][len(url) :]
 
 
 def _parameter(found: re.Match[str]) -> str:
-    secret = _SECRET.search(unquote_plus(found[2])) and found[3]
-    return f"{found[1]}{found[2]}={HIDDEN if secret else found[3]}"
+    hidden = found[3] and _SECRET.search(unquote_plus(found[2]))
+    return f"{found[1]}{found[2]}={HIDDEN if hidden else found[3]}"

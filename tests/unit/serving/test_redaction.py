@@ -50,6 +50,12 @@ def test_the_rest_of_a_text_stays(text):
     assert redacted(text) == redacted_url(text) == text
 
 
+@pytest.mark.parametrize("part", ["a", "a.", "://", "://:", "?", "&=", ")", "@", "a?b=c"])
+def test_a_long_text_is_read_once(part):
+    """Looked through again and again from each of its places it would take hours."""
+    assert SECRET not in redacted(f"{part * 500_000} {URLS[1]}")
+
+
 @pytest.mark.parametrize("url", URLS)
 def test_errors_do_not_show_it(url, capsys):
     """Of the store, of Redis, of MLflow's address, and of a command, with and without the traceback."""
