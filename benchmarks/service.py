@@ -1,9 +1,10 @@
 """Load on one worker of the service, beside a route that does nothing.
 
-``python benchmarks/service.py`` needs ``wrk`` (Debian: apt install wrk). For each bundle three kinds of request go over
-the same 16 connections, in turn, round by round: a route of a bare FastAPI application that does nothing, requests that
-were asked before (answered from memory), and requests that are all distinct (each is computed). Rates are shares of the
-first, which is the machine's measure; what the gate does (key, limit, counters) is in the service's own figures.
+``python benchmarks/service.py`` needs ``wrk`` (Debian: apt install wrk). For each bundle the kinds of ``CELLS`` go over
+the same 16 connections, in turn, round by round, each beside a route of a bare FastAPI application that does nothing:
+its rate is the machine's measure, and rates are shares of it. What the gate does (key, limit, counters) is in the
+service's own figures. ``beside reasons`` are known users while 4 more connections ask for long lists with reasons. At
+the end the memory of the service is looked at while 100,000 requests of the mixed kind go by.
 
 - ``ml-100k``: MovieLens-100K, EASE (``ml-100k/ratings.parquet`` in RECSMITH_EXTRA_DATA or ``--folder``).
 - ``41k``: 20,000 users, 41,000 items, implicit ALS with 64 factors, on a synthetic log.
@@ -61,19 +62,36 @@ async def nothing():
     return {}
 uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
 """
-REQUEST = """
+SCRIPT = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-local n = 0
+math.randomseed(os.time())
+local run, n, items = os.time(), 0, {}
+for i = 1, 20 do items[i] = '"' .. i * 7 .. '"' end
+local exclude = table.concat(items, ",")
+local function list(about, k)
+  local body = string.format('{"num_recommendations": %d, %s}', k or 10, about)
+  return wrk.format(nil, "/recommend", nil, body)
+end
+local function feedback()
+  local body = '{"user_id": "%d", "item_id": "%d", "feedback": "click"}'
+  return wrk.format(nil, "/feedback", nil, string.format(body, math.random(USERS), math.random(ITEMS)))
+end
+local function known() return list(string.format('"user_id": "%d"', math.random(USERS))) end
 request = function()
   n = n + 1
-  return wrk.format(nil, nil, nil, string.format('BODY', n % USERS + 1, n))
+  KIND
 end
 """
-BODIES = {
-    "cached": '{"user_id": "%d", "num_recommendations": 10}',
-    "computed": '{"user_id": "%d", "num_recommendations": 10, "exclude_items": ["x%d"]}',
+CELLS = {
+    "memory": "return known()",
+    "computed": """return list(string.format('"user_id": "%d", "exclude_items": ["x%d-%d"]', n % USERS + 1, run, n))""",
+    "new users": """return list(string.format('"user_id": "new-%d-%d", "exclude_items": [%s]', run, n, exclude))""",
+    "feedback": "return feedback()",
+    "mixed": "if n % 5 == 0 then return feedback() else return known() end",
 }
+REASONS = """return list(string.format('"user_id": "%d", "explain": true', math.random(USERS)), 200)"""
+REASONS_CONNECTIONS, MEMORY_REQUESTS = 4, 100_000
 PEER_REQUEST = """
 local n = 0
 request = function()
@@ -93,18 +111,19 @@ def ml_100k(folder: Path) -> Dataset:
     )
 
 
-def bundles(folder: Path, at: Path, wanted: list[str]) -> Iterator[tuple[str, Path, int]]:
-    """Name, path and number of users of each bundle."""
+def bundles(folder: Path, at: Path, wanted: list[str]) -> Iterator[tuple[str, Path, int, int]]:
+    """Name, path, and numbers of users and items of each bundle."""
     if "ml-100k" in wanted:
         data = ml_100k(folder)
-        yield "ml-100k", train("ease", data, reg=1000, half_life=5).save(at / "ml-100k"), data.n_users
+        bundle = train("ease", data, reg=1000, half_life=5).save(at / "ml-100k")
+        yield "ml-100k", bundle, data.n_users, data.n_items
     for name, users, items, events in (
         ("41k", 20_000, 41_000, 1_000_000),
         ("1m", 50_000, 1_000_000, 4_000_000),
     ):
         if name in wanted:
             data = Dataset.from_log(generate(users, items, events))
-            yield name, train("ials", data, embedding_size=64, epochs=3).save(at / name), users
+            yield name, train("ials", data, embedding_size=64, epochs=3).save(at / name), users, items
 
 
 @contextmanager
@@ -150,11 +169,13 @@ def load(url: str, script: Path | None = None) -> dict[str, float]:
     told = subprocess.run(
         [*command, *(["-s", str(script)] if script else []), url], capture_output=True, text=True, check=True
     ).stdout
+    requests = re.search(r"(\d+) requests in", told)
     found = {name: _milliseconds(value) for name, value in re.findall(r"^\s+(50|99)%\s+(\S+)", told, re.M)}
     errors = re.findall(r"Non-2xx or 3xx responses: (\d+)", told)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", told)
     return {
         "rate": float(rate[1]) if rate else 0.0,
+        "requests": float(requests[1]) if requests else 0.0,
         "p50": found["50"],
         "p99": found["99"],
         "errors": float(sum(map(int, errors))),
@@ -178,45 +199,71 @@ def memory(run: subprocess.Popen[bytes]) -> list[float]:
     return found
 
 
-def measured(name: str, bundle: Path, users: int, rounds: int, at: Path) -> dict[str, Any]:
-    """Rounds of the three kinds."""
-    scripts = {}
-    for kind, body in BODIES.items():
-        scripts[kind] = at / f"{kind}.lua"
-        scripts[kind].write_text(REQUEST.replace("BODY", body).replace("USERS", str(users)))
-    ports = free_port(), free_port()
+def scripts(users: int, items: int, at: Path) -> dict[str, Path]:
+    """What wrk sends of each kind."""
+    out = {}
+    for name, kind in {**CELLS, "reasons": REASONS}.items():
+        out[name] = at / f"{name.replace(' ', '-')}.lua"
+        text = SCRIPT.replace("KIND", kind).replace("USERS", str(users)).replace("ITEMS", str(items))
+        out[name].write_text(text)
+    return out
+
+
+@contextmanager
+def reasons(url: str, script: Path) -> Iterator[None]:
+    """Others who ask for long lists with reasons all the time."""
+    command = ["wrk", "-t1", f"-c{REASONS_CONNECTIONS}", f"-d{10 * SECONDS}s", "-s", str(script), url]
+    others = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        others.kill()
+        others.wait()
+
+
+def resident(run: subprocess.Popen[bytes], url: str, script: Path) -> list[float]:
+    """Megabytes of a service before, and after each quarter of ``MEMORY_REQUESTS``."""
+    out, sent = [sum(memory(run))], 0.0
+    for quarter in range(1, 5):
+        while sent < quarter * MEMORY_REQUESTS / 4:
+            sent += load(url, script)["requests"]
+        out.append(sum(memory(run)))
+    return out
+
+
+def measured(name: str, bundle: Path, users: int, items: int, rounds: int, at: Path) -> dict[str, Any]:
+    """Rounds of all kinds."""
+    kinds, ports = scripts(users, items, at), (free_port(), free_port())
     serve = "from recsmith.cli.main import run; run()"
-    ours = [
-        sys.executable,
-        "-c",
-        serve,
-        "serve",
-        str(bundle),
-        "--port",
-        str(ports[1]),
-        "--store",
-        f"sqlite:///{at}/{name}.db",
-    ]
-    rows: dict[str, list[dict[str, float]]] = {"nothing": [], "cached": [], "computed": []}
+    store = f"sqlite:///{at}/{name}.db"
+    ours = [sys.executable, "-c", serve, "serve", str(bundle), "--port", str(ports[1]), "--store", store]
+    rows: dict[str, list[dict[str, float]]] = {}
     with (
         server([sys.executable, "-c", NOTHING, str(ports[0])], ports[0], "/"),
         server(ours, ports[1], "/health") as run,
     ):
-        url = f"http://127.0.0.1:{ports[1]}/recommend"
-        load(url, scripts["computed"])  # warm
+        nothing, url = f"http://127.0.0.1:{ports[0]}/", f"http://127.0.0.1:{ports[1]}/"
+
+        def cell(kind: str, script: Path) -> None:
+            base, found = load(nothing), load(url, script)
+            rows.setdefault("nothing", []).append(base)
+            rows.setdefault(kind, []).append(found | {"share": found["rate"] / base["rate"]})
+
+        load(url, kinds["computed"])  # warm
         for _ in range(1 + users // 5000):
-            load(url, scripts["cached"])  # all users are asked for
-        for _ in range(rounds):
-            rows["nothing"].append(load(f"http://127.0.0.1:{ports[0]}/"))
-            rows["cached"].append(load(url, scripts["cached"]))
-            rows["computed"].append(load(url, scripts["computed"]))
+            load(url, kinds["memory"])  # most users are asked for
         used = memory(run)
-    out: dict[str, Any] = {"megabytes": used}
+        for _ in range(rounds):
+            for kind in CELLS:
+                cell(kind, kinds[kind])
+            with reasons(url, kinds["reasons"]):
+                cell("beside reasons", kinds["memory"])
+        flat = resident(run, url, kinds["mixed"])
+    out: dict[str, Any] = {"megabytes": used, "megabytes over 100,000 requests": flat}
     for kind, runs in rows.items():
         out[kind] = {key: statistics.median(one[key] for one in runs) for key in runs[0]}
-        shares = [one["rate"] / base["rate"] for one, base in zip(runs, rows["nothing"], strict=True)]
-        out[kind]["share"] = statistics.median(shares)
         console.print(name, kind, {key: round(value, 2) for key, value in out[kind].items()})
+    console.print(name, "megabytes over 100,000 requests", [round(mb) for mb in flat])
     return out
 
 
@@ -277,8 +324,8 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
-        for name, bundle, users in bundles(options.folder, at, options.bundles):
-            record[name] = measured(name, bundle, users, options.rounds, at) | {
+        for name, bundle, users, items in bundles(options.folder, at, options.bundles):
+            record[name] = measured(name, bundle, users, items, options.rounds, at) | {
                 "workers": workers(bundle, at)
             }
             if options.peer and name in PEER_MODELS:
