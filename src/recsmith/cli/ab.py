@@ -189,7 +189,8 @@ def _of_store(
 
         shares = shares or logged.shares(opened, name)
         slots = logged.slots(opened, since=between[0], until=between[1])
-        units = logged.units(slots, logged.events(opened), experiment=name)
+        exposed = logged.first_exposures(opened, name)
+        units = logged.units(slots, logged.events(opened), experiment=name, exposed=exposed, until=between[1])
     if not units.frame.height:
         raise ParameterError(f"The store has no answer of the experiment {name!r} in that time.")
     left = f"{units.switched:,} users saw more than one variant and are left out."

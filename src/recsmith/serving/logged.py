@@ -140,11 +140,32 @@ class Units:
     switched: int  #: users left out: they saw more than one variant
 
 
+def first_exposures(store: Store, experiment: str) -> pl.DataFrame:
+    """When each user was first shown a list of an experiment, over the whole log.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``user_id`` (text) and ``exposed`` (int64 Unix seconds). Shadows and users without an id are passed over.
+    """
+    erased = store.erased()
+    shown = (pl.col("experiment") == experiment) & pl.col("variant").is_not_null() & (pl.col("user_id") != "")
+    frames = [
+        frame.filter(shown & ~pl.col("shadow")).select("user_id", "timestamp")
+        for frame in store.exposures_frame()
+    ]
+    empty = pl.DataFrame(schema={name: EXPOSURE_FRAME[name] for name in ("user_id", "timestamp")})
+    answers = _without(pl.concat([empty, *frames]), erased, store.erased())
+    return answers.group_by("user_id", maintain_order=True).agg(exposed=pl.col("timestamp").min())
+
+
 def units(
     slots: pl.DataFrame,
     events: pl.DataFrame,
     *,
     experiment: str | None = None,
+    exposed: pl.DataFrame | None = None,
+    until: int | None = None,
     clicks: Collection[str] = ("click", "view"),
     conversions: Collection[str] = ("purchase", "like"),
     window_s: int = WINDOW_S,
@@ -159,6 +180,10 @@ def units(
         an id are passed over.
     experiment
         The one that counts; None: all, where the log is of one.
+    exposed
+        Frame of ``first_exposures``, where ``slots`` are not the whole log; None: they are.
+    until
+        Unix seconds of the first event that does not count; None: no bound.
     clicks, conversions
         Types of event.
 
@@ -168,7 +193,7 @@ def units(
         Columns ``user_id, variant``; ``answers`` and ``slots`` that were shown; ``clicks`` and ``conversions``, the
         slots with such an event; ``value``, the sum of the values of the conversions laid to a slot; ``actions``, all
         clicks and conversions from the first answer on, laid to a slot or not; and ``actions_before``, those of the
-        ``before_s`` seconds before it, which no variant can have changed.
+        ``before_s`` seconds before the first exposure ever, which no variant can have changed.
     """
     shown = slots.filter(~pl.col("shadow") & pl.col("variant").is_not_null() & (pl.col("user_id") != ""))
     if experiment is not None:
@@ -181,12 +206,17 @@ def units(
         first=pl.col("timestamp").min(),
     )
     frame = known.filter(pl.col("variants") == 1).drop("variants")
+    if until is not None:
+        events = events.filter(pl.col("timestamp") < until)
+    if exposed is None:
+        exposed = known.select("user_id", exposed="first")
+    frame = frame.join(exposed, on="user_id", how="left", maintain_order="left")
     for counted in (
         _reactions(shown, events, clicks, conversions, window_s),
         _actions(frame, events, {*clicks, *conversions}, before_s),
     ):
         frame = frame.join(counted, on="user_id", how="left", maintain_order="left")
-    return Units(frame.drop("first").fill_null(0), known.height - frame.height)
+    return Units(frame.drop("first", "exposed").fill_null(0), known.height - frame.height)
 
 
 def shares(store: Store, name: str) -> dict[str, float]:
@@ -228,13 +258,14 @@ def _reactions(
 def _actions(
     frame: pl.DataFrame, events: pl.DataFrame, kinds: Collection[str], before_s: int
 ) -> pl.DataFrame:
-    """Per user: events of these kinds from his first answer on, and in the time before it."""
+    """Per user: events of these kinds from the first answer on, and in the time before the first exposure ever."""
     done = events.filter(pl.col("event").is_in(list(kinds))).join(
-        frame.select("user_id", "first"), on="user_id"
+        frame.select("user_id", "first", "exposed"), on="user_id"
     )
-    since = pl.col("timestamp") - pl.col("first")
+    ahead = pl.col("exposed") - pl.col("timestamp")
     return done.group_by("user_id").agg(
-        actions=(since >= 0).sum(), actions_before=((since < 0) & (since >= -before_s)).sum()
+        actions=(pl.col("timestamp") >= pl.col("first")).sum(),
+        actions_before=((ahead > 0) & (ahead <= before_s)).sum(),
     )
 
 

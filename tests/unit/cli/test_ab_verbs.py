@@ -150,6 +150,32 @@ def test_analyze_the_log_of_a_service(cli, store, tmp_path):
     )
 
 
+def test_a_later_start_does_not_make_treated_days_a_covariate(cli, store, tmp_path):
+    """Everybody has a list after the first day, too; what they did between the two was under their variant."""
+    slots = json.dumps([{"item_id": "i0", "score": 1.0, "rank": 1, "source": "m", "propensity": 0.5}])
+    with closing(Store.open(store)) as opened:
+        opened.log_exposures(
+            [Exposure(f"v{n}", f"u{n}", "m@1", "autumn", "ab"[n % 2], False, 1_800_100_000 + n, slots)
+             for n in range(2, 60)]
+        )  # fmt: skip
+        opened.add_events([NewEvent("early", "u2", "i9", "click", None, 1_799_999_000, None)])
+    out = tmp_path / "users.parquet"
+    options = (
+        "--store",
+        store,
+        "--experiment",
+        "autumn",
+        "--control",
+        "a",
+        "--since",
+        1_800_050_000,
+        "-o",
+        out,
+    )
+    assert cli("ab", "analyze", *options, "-m", "actions:before=actions_before", "--json").status == 0
+    assert pl.read_parquet(out)["actions_before"].sum() == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -11,7 +11,7 @@ from recsmith.errors import DataError, ParameterError
 from recsmith.serving.activation import ACTIVE
 from recsmith.serving.deployment import Experiment
 from recsmith.serving.events import Exposure, NewEvent
-from recsmith.serving.logged import attributed, events, rewarded, shares, slots, units
+from recsmith.serving.logged import attributed, events, first_exposures, rewarded, shares, slots, units
 from recsmith.serving.store import Store
 
 
@@ -164,6 +164,20 @@ def test_a_row_for_each_user_of_an_experiment(log):
         {"user_id": "bob", "variant": "b", "answers": 1, "slots": 1, "clicks": 0, "conversions": 0, "value": 0.0,
          "actions": 0, "actions_before": 0},
     ]  # fmt: skip
+
+
+def test_the_time_before_ends_at_the_first_exposure_of_the_whole_log(log):
+    """With a later start, days under a variant are no covariate; with an end, what came after is no outcome."""
+    show(log, "r0", "ann", ["x"], at=900, variant="c", shadow=True)
+    show(log, "r1", "ann", ["x"], at=1000)
+    show(log, "r2", "ann", ["x"], at=2000)
+    for at in (950, 1100, 1900, 2010, 3100):
+        act(log, "ann", "z", at=at)
+    exposed = first_exposures(log, "trial")
+    assert exposed.to_dicts() == [{"user_id": "ann", "exposed": 1000}]
+    window = slots(log, since=1500, until=3000)
+    [row] = units(window, events(log), experiment="trial", exposed=exposed, until=3000).frame.to_dicts()
+    assert (row["actions_before"], row["actions"]) == (1, 1)
 
 
 def test_the_shares_of_the_running_experiment(log):
