@@ -120,15 +120,18 @@ class Runtime:
                 one = next(told) if isinstance(price, int) else price
                 yield self.finish(request, one) if isinstance(one, Told) else one
 
-    async def aside(self, caller: str, price: float, function: Callable[..., T], *arguments: Any) -> T:
-        """What an expensive function gives: callers take turns in a thread that lists do not wait for."""
-        result: T = await self.expensive.submit(partial(function, *arguments), caller, price)
+    async def aside(self, caller: str, k: int, function: Callable[..., T], *arguments: Any) -> T:
+        """``function(service, *arguments)``, which looks at all items for ``k``; lists do not wait for it."""
+        price = k + work.scan(self.service.active.main.catalogue.n_items)
+        result: T = await self.expensive.submit(partial(function, self.service, *arguments), caller, price)
         return result
 
     async def _piece(
         self, requests: Sequence[RecommendRequest], caller: str, price: float
     ) -> Sequence[Told | Exception]:
-        return await self.aside(caller, price, each, self._answer, requests)
+        told: Sequence[Told | Exception]
+        told = await self.expensive.submit(partial(each, self._answer, requests), caller, price)
+        return told
 
     def _price(self, request: RecommendRequest) -> int:
         most = self.settings.list_length

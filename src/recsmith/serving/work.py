@@ -18,7 +18,7 @@ PIECE = 2_000  #: of a batch that is answered at a time
 _LIST = 50  # a list, however short
 _REASONS, _REASON = 200, 10  # a list with reasons, and each place of it
 _IDS = 10  # ids of a request that cost as much as a place
-_ROWS = 50  # items looked at by a condition of a filter that cost as much as a place
+_ROWS = 50  # items that are looked at, by a condition of a filter, which cost as much as a place
 
 
 def cost(request: RecommendRequest, n_items: int) -> int:
@@ -42,8 +42,13 @@ def cost(request: RecommendRequest, n_items: int) -> int:
     if request.explain:
         total += _REASONS + (_REASON - 1) * k
     if request.filters:
-        total += Filter.parse(request.filters).conditions * (1 + n_items // _ROWS)
+        total += Filter.parse(request.filters).conditions * scan(n_items)
     return total
+
+
+def scan(n_items: int) -> int:
+    """The cost of a look at each of ``n_items`` items."""
+    return 1 + n_items // _ROWS
 
 
 def check(costs: Sequence[int], most: int) -> None:

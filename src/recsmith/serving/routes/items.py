@@ -13,6 +13,7 @@ from recsmith.serving.routes.common import (
     PathId,
     StrictRoute,
     body_of,
+    caller,
     checked,
     in_thread,
     json,
@@ -44,7 +45,7 @@ async def search(
     limit: Annotated[int, Query(ge=1, le=_MOST_FOUND)] = 20,
 ) -> Response:
     """Items whose title holds a text, the most often taken first."""
-    return json(await in_thread(_search, runtime(request).service, text, limit))
+    return json(await runtime(request).aside(caller(request), limit, _search, text, limit))
 
 
 @router.get("/items/{item_id}")

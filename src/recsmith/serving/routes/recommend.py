@@ -64,10 +64,8 @@ async def similar(
     request: Request, item_id: PathId, num_similar: Annotated[int, Query(ge=1, le=1000)] = 10
 ) -> Response:
     """Items that are like one, by the active model; what rules hide from everybody is not among them."""
-    parts = runtime(request)
-    return json(
-        await parts.aside(caller(request), num_similar, _similar, parts.service, item_id, num_similar)
-    )
+    found = await runtime(request).aside(caller(request), num_similar, _similar, item_id, num_similar)
+    return json(found)
 
 
 @router.get("/model")
@@ -81,8 +79,8 @@ async def model(request: Request) -> Response:
 @router.post("/explain", openapi_extra=body_of(WhyNot))
 async def why_not(request: Request) -> Response:
     """Why an item is in a user's list, or why it is not: seen, hidden by a rule, or behind others by how much."""
-    parts, asked = runtime(request), await checked(request, _WHY)
-    return json(await parts.aside(caller(request), asked.num_recommendations, _why, parts.service, asked))
+    asked = await checked(request, _WHY)
+    return json(await runtime(request).aside(caller(request), asked.num_recommendations, _why, asked))
 
 
 def _similar(service: Service, item_id: str, k: int) -> dict[str, Any]:
