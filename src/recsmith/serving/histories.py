@@ -49,10 +49,10 @@ class Histories:
         missing = {key: user for key, user in zip(keys, users, strict=True) if key not in self._kept}
         if missing:
             found = self._store.history(list(missing.values()), self._events)
-            more = [user for user, events in found.items() if len(events) >= self._events]
-            older = self._store.older(more, self._events) if more else {}
             for key, user in missing.items():
-                self._kept[key] = self._seen(key, found.get(user, []), older.get(user, []))
+                events = found.get(user, [])
+                older = self._store.older(user, events[0]) if len(events) >= self._events else []
+                self._kept[key] = self._seen(key, events, older)
         out = [self._kept[key] for key in keys]
         for key in keys:
             self._kept.move_to_end(key)

@@ -10,31 +10,28 @@ from recsmith.serving import schema
 from recsmith.serving.rows import EVENT
 
 
-def _placed() -> sa.Subquery:
-    """The events of ``users``, each with its ``place`` from the user's newest: one pass over the index."""
+def _history() -> sa.Select[Any]:
+    """The newest ``limit`` events of each of ``users``: one pass over the index that has them in this order."""
     table = schema.events.c
     newest = (table.timestamp.desc(), table.seq.desc())
     place = sa.func.row_number().over(partition_by=table.user_key, order_by=newest).label("place")
+    columns = (*(table[name] for name in EVENT), table.seq)
     asked = table.user_key.in_(sa.bindparam("users", expanding=True))
-    return sa.select(*(table[name] for name in (*EVENT, "seq")), place).where(asked).subquery()
-
-
-def _history() -> sa.Select[Any]:
-    """The newest ``limit`` events of each of ``users``."""
-    placed = _placed()
-    query = sa.select(*(placed.c[name] for name in (*EVENT, "seq")))
+    placed = sa.select(*columns, place).where(asked).subquery()
     kept = placed.c.place <= sa.bindparam("limit")
-    return query.where(kept).order_by(placed.c.timestamp, placed.c.seq)
+    query = sa.select(*(placed.c[column.name] for column in columns)).where(kept)
+    return query.order_by(placed.c.timestamp, placed.c.seq)
 
 
 def _older() -> sa.Select[Any]:
-    """Of the events before those, the latest of each user, item and type."""
-    placed = _placed()
-    same = (placed.c.user_id, placed.c.item_id, placed.c.event_type)
-    turn = sa.func.row_number().over(partition_by=same, order_by=placed.c.place).label("turn")
-    old = sa.select(placed, turn).where(placed.c.place > sa.bindparam("limit")).subquery()
-    query = sa.select(*(old.c[name] for name in OLDER)).where(old.c.turn == 1)
-    return query.order_by(old.c.timestamp, old.c.seq)
+    """Of the events of ``user`` before one with ``timestamp`` and ``seq`` the last that came of each item and type."""
+    table = schema.events.c
+    bound = sa.tuple_(sa.bindparam("timestamp"), sa.bindparam("seq"))
+    before = sa.tuple_(table.timestamp, table.seq) < bound
+    last = sa.select(sa.func.max(table.seq)).where(table.user_key == sa.bindparam("user"), before)
+    last = last.group_by(table.item_id, table.event_type)
+    columns = (table.item_id, table.event_type, table.value, table.timestamp, table.seq)
+    return sa.select(*columns).where(table.seq.in_(last)).order_by(table.timestamp, table.seq)
 
 
 def _changes() -> sa.Select[Any]:
@@ -60,6 +57,5 @@ def _log_exposure() -> sa.Insert:
 
 LOG_EXPOSURE = _log_exposure()
 HISTORY = _history()
-OLDER = ("user_id", "item_id", "event_type", "value", "timestamp", "seq")  #: columns of ``OLDER_EVENTS``
-OLDER_EVENTS = _older()
+OLDER = _older()
 CHANGES = _changes()

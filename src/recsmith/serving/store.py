@@ -52,7 +52,7 @@ from recsmith.serving.rows import (
     item_row,
     merged,
 )
-from recsmith.serving.statements import CHANGES, HISTORY, LOG_EXPOSURE, OLDER_EVENTS
+from recsmith.serving.statements import CHANGES, HISTORY, LOG_EXPOSURE, OLDER
 
 log = logging.getLogger("recsmith.serving")
 _LAST_KEY = 2**31 - 1  # of a column of 32 bits
@@ -163,20 +163,17 @@ class Store:
                     found[row.user_id].append(Event(*row))
         return found
 
-    def older(self, user_ids: Sequence[str], limit: int) -> dict[str, list[Event]]:
-        """Of the events before the newest ``limit`` of each user the latest of each item and type, oldest first.
+    def older(self, user_id: str, event: Event) -> list[Event]:
+        """Of a user's events before ``event`` the last that came of each item and type, oldest first.
 
         ``event_id`` is empty and ``recomm_id`` None: what is left is a word for each item, however often it was given.
         """
-        found: dict[str, list[Event]] = {user: [] for user in user_ids}
-        keys = [digest(user) for user in found]
-        for start in range(0, len(keys), _AT_ONCE):
-            with self._database.read() as connection:
-                asked = {"users": keys[start : start + _AT_ONCE], "limit": limit}
-                for user, item, kind, value, timestamp, seq in connection.execute(OLDER_EVENTS, asked):
-                    item, kind = intern(item), intern(kind)  # many users have the same ones
-                    found[user].append(Event("", user, item, kind, value, timestamp, None, seq))
-        return found
+        asked = {"user": digest(user_id), "timestamp": event.timestamp, "seq": event.seq}
+        with self._database.read() as connection:
+            return [
+                Event("", user_id, intern(item), intern(kind), value, timestamp, None, seq)
+                for item, kind, value, timestamp, seq in connection.execute(OLDER, asked)
+            ]  # many users have the same items and types
 
     def events_frame(self) -> Iterator[pl.DataFrame]:
         """All events in the order of their commits, in frames of 100,000 rows.

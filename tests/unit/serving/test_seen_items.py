@@ -103,11 +103,13 @@ def test_older_events_are_the_latest_of_each_item_and_type(store):
             for n, (item, word) in enumerate(words)
         ]
     )
-    found = store.older(["ann", "nobody"], 2)
-    assert [(e.item_id, e.event_type, e.value, e.timestamp) for e in found["ann"]] == [
+    events = store.history(["ann"], 2)["ann"]
+    assert [(e.item_id, e.event_type, e.value, e.timestamp) for e in store.older("ann", events[0])] == [
         ("a", "view", 1.0, 101),
         ("a", "like", 2.0, 102),
         ("b", "rating", 3.0, 103),
     ]
-    assert found["nobody"] == []
-    assert store.older(["ann", "bob"], 6) == {"ann": [], "bob": []}
+    (first,) = store.older("ann", store.history(["ann"], 5)["ann"][0])
+    assert (first.item_id, first.timestamp) == ("a", 100)
+    assert store.older("ann", store.history(["ann"], 6)["ann"][0]) == []
+    assert store.older("nobody", events[0]) == []
