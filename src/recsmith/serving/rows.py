@@ -11,6 +11,7 @@ import polars as pl
 
 from recsmith.errors import ParameterError
 from recsmith.serving.events import Exposure, Item, ItemChange, NewEvent, digest
+from recsmith.serving.json_values import MAX_BYTES
 
 EVENT = tuple(field.name for field in fields(NewEvent))  #: columns of an event, in its order
 EXPOSURE = tuple(field.name for field in fields(Exposure))  #: columns of an exposure, in its order
@@ -36,7 +37,6 @@ EXPOSURE_FRAME = {
 }
 
 _SHOWN = 80  # characters of a bad value that a message repeats
-_LONGEST_METADATA = 1 << 20
 _MAX_INT = 2**63
 
 
@@ -75,13 +75,13 @@ def merged(change: ItemChange, old: Item | None) -> Item:
     Raises
     ------
     ParameterError
-        The metadata is not JSON, or longer than 1 MiB of it.
+        The metadata is not JSON, or longer than ``MAX_BYTES`` of it.
     """
     old = Item(change.item_id, {}, True) if old is None else old
     metadata = {**old.metadata, **(change.metadata or {})}
     size = len(checked_json("Item", "metadata", metadata))
-    if size > _LONGEST_METADATA:
-        raise ParameterError.of("Item", "metadata", f"at most {_LONGEST_METADATA} bytes of JSON", size)
+    if size > MAX_BYTES:
+        raise ParameterError.of("Item", "metadata", f"at most {MAX_BYTES} bytes of JSON", size)
     available = old.available if change.available is None else change.available
     return Item(change.item_id, metadata, available, old.state)
 

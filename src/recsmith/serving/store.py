@@ -379,7 +379,7 @@ class Store:
         UnknownIdError
             ``create`` is False and an item was deleted; nothing has changed.
         ParameterError
-            Metadata that cannot be stored, or that has grown beyond 1 MiB of JSON.
+            Metadata that cannot be stored, or that has grown beyond 64 KiB of JSON.
         """
         with self._database.write() as connection:
             found = {item.item_id: item for item in self._found(connection, [c.item_id for c in changes])}

@@ -7,6 +7,7 @@ import threading
 import pytest
 from tests.unit.serving.live import ids, save, served
 
+from recsmith.errors import ParameterError
 from recsmith.serving.events import Item, ItemChange
 from recsmith.serving.store import Store
 
@@ -115,3 +116,12 @@ def test_two_who_merge_at_once_lose_nothing(url):
         "title": None,
         **{f"f{number}-{n}": n for number in range(2) for n in range(20)},
     }
+
+
+def test_metadata_does_not_grow_without_end(store):
+    for n in range(6):
+        store.merge_items([ItemChange("a", {f"f{n}": "x" * 10_000})])
+    with pytest.raises(ParameterError, match="at most 65536 bytes of JSON"):
+        store.merge_items([ItemChange("a", {"f6": "x" * 10_000})])
+    (found,) = store.items(["a"])
+    assert len(found.metadata) == 6
