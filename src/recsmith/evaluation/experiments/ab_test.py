@@ -165,8 +165,8 @@ def _judged(
     rows: Sequence[Effect], correction: Correction, alpha: float, metrics: Sequence[Metric], *, broken: bool
 ) -> list[Effect]:
     """The rows with corrected p-values and verdicts."""
-    tested = [row.p for row in rows if not math.isnan(row.p)]
-    corrected = iter(_CORRECTIONS[correction](tested))
+    known = [row.p for row in rows if not math.isnan(row.p)]
+    corrected = iter(_CORRECTIONS[correction](known))
     smaller = {metric.name for metric in metrics if metric.smaller_is_better}
     out = []
     for row in rows:
