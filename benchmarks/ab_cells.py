@@ -14,8 +14,9 @@ from scipy import stats
 
 from recsmith.evaluation.experiments import Metric
 from recsmith.evaluation.experiments.contrast import Arm, Contrast
-from recsmith.evaluation.experiments.methods import Pair, Settings, tested
+from recsmith.evaluation.experiments.methods import Pair
 from recsmith.evaluation.experiments.nulls import Nulls
+from recsmith.evaluation.experiments.permutation import permuted
 from recsmith.evaluation.experiments.sequential import always_valid_p
 from recsmith.evaluation.experiments.units import Group
 from recsmith.types import BoolArray, FloatArray
@@ -63,7 +64,7 @@ def one_look(rng: np.random.Generator, trials: int) -> list[dict[str, Any]]:
     """One look at shares 90 to 10 without a difference: Welch's t, and the method auto."""
     rows = []
     for n in (200, 1_000, 5_000, 20_000):
-        count = trials // 2 if n < 5_000 else trials // 4
+        count = trials if n < 5_000 else trials // 2
         for name, draw in (SHOWN | HELD_OUT).items():
             if name.startswith("binary"):
                 continue
@@ -118,8 +119,8 @@ def _once(values: FloatArray, size: int, seed: int) -> tuple[bool, bool, bool]:
     t = float(pair.contrast.p())
     if not pair.rough:
         return t < ALPHA, t < ALPHA, False
-    found = tested(pair, Settings("permutation", 10_000, ALPHA, 400, seed))
-    return t < ALPHA, found.p < ALPHA, True
+    difference, _ = permuted(pair.nulls, draws=400, seed=seed)
+    return t < ALPHA, difference.p() < ALPHA, True
 
 
 def _groups(values: FloatArray, treated: BoolArray) -> tuple[Group, Group]:
