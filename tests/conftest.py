@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import settings
 
 from recsmith.data.dataset import Dataset
 from recsmith.data.ids import IdMap
+from tests.support.waiting import PATIENCE_S
 
 # Several workers share the cores: a thread of PyTorch that waits must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -89,3 +91,21 @@ def ml_100k(extra_data: Path) -> Dataset:
     """MovieLens-100K in the order of its file."""
     frame = pl.read_parquet(extra_data / "ml-100k" / "ratings.parquet")
     return build(frame["user"], frame["item"], frame["rating"], frame["timestamp"], name="ml-100k")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium: Playwright's own, or that of the system. It waits for a page as long as any test waits."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    playwright.expect.set_options(timeout=1000 * PATIENCE_S)
+    with playwright.sync_playwright() as play:
+        system = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        own = Path(play.chromium.executable_path)
+        if not own.exists() and system is None:
+            pytest.skip("no Chromium here: 'make browser' installs one")
+        with play.chromium.launch(
+            executable_path=None if own.exists() else system,
+            args=["--no-sandbox"],
+            timeout=1000 * PATIENCE_S,
+        ) as browser:
+            yield browser

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.conftest import build
+from tests.support.waiting import PATIENCE_S
 
 from recsmith import bundle_format
 from recsmith.bundle import Bundle
@@ -507,7 +508,7 @@ def test_a_write_that_really_fails(tmp_path, largest):
         [sys.executable, "-c", _SAVE_WITH_A_LIMIT, str(path), largest],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
         cwd=Path(__file__).parents[2],
     )
@@ -534,7 +535,7 @@ bundle.save(sys.argv[1])
 
 
 def test_a_crash_between_the_renames_loses_nothing(bundle, folder):
-    done = subprocess.run([sys.executable, "-c", _CRASH, str(folder)], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", _CRASH, str(folder)], timeout=PATIENCE_S, check=False)
     assert done.returncode == 9
     assert not folder.exists()
     assert load_bundle(folder).info["tag"] == "first"
@@ -614,7 +615,7 @@ def test_two_that_save_while_a_third_reads(bundle, folder, tmp_path):
         except BundleError as error:  # told so after ten attempts; a machine under load gets there
             assert "replaced faster than it can be read" in str(error)
     seen.add(load_bundle(busy).info["tag"])
-    said = [writer.communicate(timeout=60)[1] for writer in writers]
+    said = [writer.communicate(timeout=PATIENCE_S)[1] for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0], said
     assert seen <= {"first", "one", "two"}
     assert temporary(busy) == []

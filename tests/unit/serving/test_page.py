@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Error, expect, sync_playwright
+from playwright.sync_api import expect
+from tests.support.waiting import PATIENCE_S
 from tests.unit.serving.live import save, served
 
 PHONE = {"width": 375, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium: Playwright's own, or that of the system."""
-    with sync_playwright() as play:
-        system = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        own = Path(play.chromium.executable_path)
-        if not own.exists() and system is None:
-            pytest.skip("no Chromium here: 'make browser' installs one")
-        try:
-            with play.chromium.launch(
-                executable_path=None if own.exists() else system, args=["--no-sandbox"]
-            ) as browser:
-                yield browser
-        except Error as error:
-            pytest.fail(f"Chromium does not start: {error}")
 
 
 @pytest.fixture
@@ -40,6 +21,7 @@ def page(browser, client):
     """A page of the service that must leave no error in its console and ask nobody else."""
     said, foreign = [], []
     page = browser.new_page(base_url=str(client.base_url))
+    page.set_default_timeout(1000 * PATIENCE_S)
     page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda r: None if r.url.startswith(str(client.base_url)) else foreign.append(r.url))
@@ -144,6 +126,7 @@ ATTACKS = """async ([base]) => {
 
 def test_a_page_of_another_origin_changes_nothing(browser, client):
     page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE_S)
     page.route(
         "http://evil.example/", lambda route: route.fulfill(content_type="text/html", body="<title>x</title>")
     )
@@ -171,6 +154,7 @@ def test_a_service_that_wants_a_key_asks_for_it(browser, tmp_path):
     store.close()
     with served(save(tmp_path, "first"), tmp_path, store_url=url, auth="keys") as client:
         page = browser.new_page(base_url=str(client.base_url))
+        page.set_default_timeout(1000 * PATIENCE_S)
         page.goto("/?user=u1")
         expect(page.get_by_role("alert")).to_contain_text("X-API-Key")
         page.get_by_label("API key").fill(secret)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pandas as pd
 import pytest
+from tests.support.processes import free_port
+from tests.support.waiting import PATIENCE_S, wait_for
 from tests.unit.experiment.conftest import listens, sasrec
 
 from recsmith.experiment.config import Experiment
@@ -23,13 +24,6 @@ from recsmith.experiment.train import load_bundle
 
 pytest.importorskip("mlflow")
 pytestmark = pytest.mark.filterwarnings("default")  # of MLflow and what it stands on
-_START_SECONDS = 240  # on a busy machine
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 class Server:
@@ -51,19 +45,24 @@ class Server:
                 start_new_session=True,
                 env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
             )
-        for _ in range(_START_SECONDS * 5):
-            try:
-                urlopen(f"{self.uri}/health", timeout=5)
-            except (URLError, OSError):
-                time.sleep(0.2)
-            else:
-                return
-        self.stop()
-        raise RuntimeError((self.folder / "log").read_text())
+        try:
+            wait_for(lambda: self.process.poll() is not None or self.answers(), "MLflow's answer")
+            assert self.process.poll() is None
+        except AssertionError as error:
+            self.stop()
+            raise RuntimeError((self.folder / "log").read_text()) from error
+
+    def answers(self) -> bool:
+        try:
+            urlopen(f"{self.uri}/health", timeout=PATIENCE_S).close()
+        except (URLError, OSError):
+            return False
+        return True
 
     def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGTERM)
-        self.process.wait(timeout=60)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
