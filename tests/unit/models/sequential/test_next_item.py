@@ -19,7 +19,7 @@ FAST = {"embedding_size": 16, "batch_size": 16, "dropout": 0.0}
 LEARNS = {
     "gru4rec": {"epochs": 30, "learning_rate": 1e-2, "in_batch": 8, "negatives": 8, "score_reg": 0.01},
     "sasrec": {"epochs": 60, "learning_rate": 5e-3, "blocks": 1},
-    "bert4rec": {"epochs": 100, "learning_rate": 3e-3, "blocks": 1, "max_length": 10},
+    "bert4rec": {"epochs": 150, "learning_rate": 3e-3, "blocks": 1, "max_length": 10},
 }
 LOSSES = [
     ("gru4rec", {"loss": "softmax", "shared": True}),

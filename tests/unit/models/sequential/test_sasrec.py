@@ -37,8 +37,7 @@ def test_windows_all_learns_from_the_start_of_a_long_history():
             batch_size=16,
         )  # fmt: skip
         right[windows] = (model.fit(log).score(queries).argmax(axis=1) == np.arange(5, 10)).mean()
-    assert right["all"] > 0.7
-    assert right["latest"] < 0.5
+    assert right["latest"] < 0.5 < right["all"]
 
 
 def test_heads_that_do_not_fit():
