@@ -76,8 +76,8 @@ class RateLimit:
         count = self._counts[caller] = self._counts.get(caller, 0) + 1
         if self._shared is not None:
             self._unsent[caller] = self._unsent.get(caller, 0) + 1
-            if now - self._synced > _SYNC_SECONDS:
-                self._synced = now
+            if time.monotonic() - self._synced > _SYNC_SECONDS:
+                self._synced = time.monotonic()
                 threading.Thread(target=self._sync, args=(minute,), daemon=True).start()
         if max(count, self._elsewhere.get(caller, 0)) > self._most:
             return int((minute + 1) * _MINUTE - now) + 1

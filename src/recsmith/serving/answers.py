@@ -49,8 +49,10 @@ class Answer:
             values["degraded"] = True
         return orjson.dumps(values)
 
-    def exposure(self, user: str | None, recomm_id: str, now: float, *, shadow: bool = False) -> Exposure:
-        """What the log holds of it."""
+    def exposure(
+        self, user: str | None, recomm_id: str, now: float, mark: int, *, shadow: bool = False
+    ) -> Exposure:
+        """What the log holds of it; ``mark`` is the change up to which it knew the store."""
         return Exposure(
             recomm_id,
             user or "",
@@ -60,6 +62,7 @@ class Answer:
             shadow,
             int(now),
             self.shown,
+            mark=mark,
         )
 
 

@@ -13,6 +13,7 @@ ItemState: TypeAlias = Literal["merged", "replaced", "deleted"]
 
 Kind: TypeAlias = Literal["user", "item", "erased", "key", "setting"]
 
+LAST = 2**62  #: behind every change
 EXPLORE = "explore:"  #: before the name of a policy, in the source of a place that it filled
 
 
@@ -45,6 +46,8 @@ class NewEvent:
     value: float | None  #: a rating on the data's scale, or None
     timestamp: int  #: Unix seconds
     recomm_id: str | None  #: the answer that led to it
+    live: bool = field(default=False, kw_only=True)
+    """It happened when it came: its place in the history is behind all that came before, whatever the clock said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Exposure:
     shadow: bool  #: computed, not shown
     timestamp: int  #: Unix seconds
     items: str  #: JSON, a list with item_id, score, rank, source, propensity and chance of each slot
+    mark: int = field(default=LAST, kw_only=True, compare=False)
+    """The change up to which the list knew the store: it is not logged after a later erasure of its user."""
 
 
 @dataclass(frozen=True, slots=True)

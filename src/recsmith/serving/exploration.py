@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -110,6 +111,11 @@ class Explorer:
         told = Known.read(store.settings()[EXPLORED])
         self._now = told, told.policy(settings)
         self._looked = told.mark  # newest exposure that was looked at
+        self._begun = store.newest_exposure()
+        self._met: deque[tuple[float, int]] = (
+            deque()
+        )  # when, by the clock of ``learn``, which exposure was the newest
+        self._waited = 0  # newest exposure that has waited long enough under the eyes of this worker
 
     def fill(self, ids: Sequence[str], k: int, fixed: Collection[int]) -> list[tuple[int, float | None]]:
         """What stands in each of ``k`` places of a list.
@@ -141,8 +147,18 @@ class Explorer:
             )
         ]
 
-    def learn(self, now: float) -> bool:
+    def learn(self, now: float, clock: float) -> bool:
         """Learn from exposures that have waited long enough; whether there were any, and nobody else was faster.
+
+        How long one has waited is counted from the first look after it, so a clock that jumps neither holds up learning
+        nor ends the wait. Those that were there before this worker may also have waited by their own time.
+
+        Parameters
+        ----------
+        now
+            Unix seconds.
+        clock
+            Seconds of a clock that never jumps, ``time.monotonic()``.
 
         Raises
         ------
@@ -150,9 +166,15 @@ class Explorer:
             The store cannot be reached; nothing was learned.
         """
         known, _ = self._now
+        self._wait(clock)
         rows = self._store.exposures(max(known.mark, self._looked), _AT_ONCE)
         last = now - self.settings.wait_seconds
-        ripe = list(itertools.takewhile(lambda row: row.timestamp <= last, rows))
+        ripe = list(
+            itertools.takewhile(
+                lambda row: row.seq <= self._waited or (row.seq <= self._begun and row.timestamp <= last),
+                rows,
+            )
+        )
         shown = _explored(ripe)
         if not shown:
             self._looked = ripe[-1].seq if ripe else self._looked
@@ -165,6 +187,14 @@ class Explorer:
             return False
         self._put(new)
         return True
+
+    def _wait(self, clock: float) -> None:
+        """Note which exposure is the newest now, and up to which one the wait is over."""
+        newest = self._store.newest_exposure()
+        if newest > (self._met[-1][1] if self._met else self._waited):
+            self._met.append((clock, newest))
+        while self._met and self._met[0][0] <= clock - self.settings.wait_seconds:
+            self._waited = self._met.popleft()[1]
 
     def take(self, told: Mapping[str, Any]) -> None:
         """Follow what another worker learned."""

@@ -59,7 +59,7 @@ def slots(store: Store, *, since: int | None = None, until: int | None = None) -
 
 
 def events(store: Store) -> pl.DataFrame:
-    """All events, oldest commit first: ``user_id, item_id, event, value, timestamp, recomm_id``."""
+    """All events, oldest commit first: ``user_id, item_id, event, value, timestamp, recomm_id, placed``."""
     erased = store.erased()
     frame = pl.concat([pl.DataFrame(schema=EVENT_FRAME), *store.events_frame()])
     return _without(frame, erased, store.erased())
@@ -285,10 +285,8 @@ def _unfolded(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _without(frame: pl.DataFrame, before: Mapping[str, int], after: Mapping[str, int]) -> pl.DataFrame:
     """The rows but those of users who were erased between two looks at the tombstones."""
-    gone = {key: at for key, at in after.items() if before.get(key) != at}
+    gone = {key for key, seq in after.items() if before.get(key) != seq}
     if not gone:
         return frame
-    users = frame["user_id"].unique().to_list()
-    erased = {user: gone[key] for user in users if (key := digest(user)) in gone}
-    moment = pl.col("user_id").replace_strict(erased, default=-1, return_dtype=pl.Int64)
-    return frame.filter(pl.col("timestamp") > moment)
+    erased = [user for user in frame["user_id"].unique().to_list() if digest(user) in gone]
+    return frame.filter(~pl.col("user_id").is_in(erased))

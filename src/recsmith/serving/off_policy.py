@@ -11,7 +11,6 @@ says so.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -154,10 +153,9 @@ def _histories(
     """What each answer could know: the bundle's part and the events before its moment."""
     users = answers["user_id"].to_list()
     events = store.history([user for user in dict.fromkeys(users) if user], _EVENTS)
-    times = {user: [e.timestamp for e in listed] for user, listed in events.items()}
     erased = store.erased()
     seen = [
-        Seen(events=tuple(events[user][: bisect_left(times[user], at)]), erased=digest(user) in erased)
+        Seen(events=tuple(e for e in events[user] if e.timestamp < at), erased=digest(user) in erased)
         if user
         else Seen()
         for user, at in zip(users, answers["timestamp"].to_list(), strict=True)

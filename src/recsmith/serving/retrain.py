@@ -181,7 +181,7 @@ def _new(
     frame = frame.join(said, on="event", how="inner", maintain_order="left").with_columns(
         place=place.clip(0, 1)
     )
-    last = frame.sort("timestamp", maintain_order=True).unique(["user_id", "item_id"], keep="last")
+    last = frame.sort("placed", maintain_order=True).unique(["user_id", "item_id"], keep="last")
     wanted = (pl.col("weight") > 0) & (pl.col("place") >= DISLIKE)
     told = frame.filter(wanted).with_columns(rating=low + pl.col("place") * (high - low))
     return told, last.filter(pl.col("place") < DISLIKE)

@@ -13,8 +13,12 @@ from recsmith.errors import ParameterError
 from recsmith.serving.events import Exposure, Item, ItemChange, NewEvent, digest
 from recsmith.serving.json_values import MAX_BYTES
 
-EVENT = tuple(field.name for field in fields(NewEvent))  #: columns of an event, in its order
-EXPOSURE = tuple(field.name for field in fields(Exposure))  #: columns of an exposure, in its order
+EVENT = tuple(
+    field.name for field in fields(NewEvent) if not field.kw_only
+)  #: columns of an event, in its order
+EXPOSURE = tuple(
+    field.name for field in fields(Exposure) if not field.kw_only
+)  #: columns of an exposure, in its order
 
 #: Columns of the frames of events and of exposures.
 EVENT_FRAME = {
@@ -24,6 +28,7 @@ EVENT_FRAME = {
     "value": pl.Float64,
     "timestamp": pl.Int64,
     "recomm_id": pl.String,
+    "placed": pl.Int64,
 }
 EXPOSURE_FRAME = {
     "recomm_id": pl.String,
@@ -55,7 +60,7 @@ def exposure_row(exposure: Exposure) -> dict[str, Any]:
     row = {name: getattr(exposure, name) for name in EXPOSURE}
     _check_texts("Exposure", row)
     _check_time("Exposure", exposure.timestamp)
-    return {**row, "user_key": digest(exposure.user_id)}
+    return {**row, "user_key": digest(exposure.user_id), "mark": exposure.mark}
 
 
 def item_row(item: Item) -> dict[str, Any]:

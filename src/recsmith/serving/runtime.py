@@ -150,9 +150,9 @@ class Runtime:
     def finish(self, request: RecommendRequest, told: Told) -> bytes:
         """Number an answer and log it."""
         recomm_id, now = self._numbers.next(), time.time()
-        self.exposures.add(told.answer.exposure(request.user_id, recomm_id, now))
+        self.exposures.add(told.answer.exposure(request.user_id, recomm_id, now, told.mark))
         for shadow in told.shadows:
-            self.exposures.add(shadow.exposure(request.user_id, recomm_id, now, shadow=True))
+            self.exposures.add(shadow.exposure(request.user_id, recomm_id, now, told.mark, shadow=True))
         self._counts[told.cached].inc()
         return told.answer.body(request.user_id, recomm_id, now, degraded=told.degraded)
 

@@ -26,9 +26,12 @@ events = Table(
     Column("value", Float),
     Column("timestamp", BigInteger, nullable=False),
     Column("recomm_id", Text),
+    Column(
+        "placed", BigInteger, nullable=False, server_default="0"
+    ),  # place in the user's history, see ``_place``
     sqlite_autoincrement=True,  # a deleted number never comes back
 )
-Index("events_of_user", events.c.user_key, events.c.timestamp, events.c.seq)
+Index("events_of_user", events.c.user_key, events.c.placed, events.c.seq)
 Index(
     "events_of_answer",
     events.c.recomm_id,
@@ -71,6 +74,7 @@ tombstones = Table(
     metadata,
     Column("user_key", _DIGEST, primary_key=True),
     Column("erased_at", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False, server_default="0"),  # of the change that tells of it
 )
 
 items = Table(

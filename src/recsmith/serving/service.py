@@ -47,6 +47,7 @@ class Told:
     shadows: Sequence[Answer] = ()
     cached: bool = False
     degraded: bool = False  #: made without what the store may know
+    mark: int = 0  #: the change up to which it knows the store
 
 
 class Service:
@@ -116,11 +117,7 @@ class Service:
             made = dict(zip(missing, answers, strict=True))
             for r in rows:
                 answer = made[r] if r in made else found[keys[r]]  # type: ignore[index]
-                out[r] = (
-                    answer
-                    if isinstance(answer, Exception)
-                    else Told(answer, cached=r not in made, degraded=self.degraded is not None)
-                )
+                out[r] = answer if isinstance(answer, Exception) else self._told(answer, cached=r not in made)
             new = ((keys[r], answer) for r, answer in made.items())
             self._keep({key: one for key, one in new if key is not None and isinstance(one, Answer)})
         told: list[Told | Exception] = out  # type: ignore[assignment]
@@ -139,11 +136,14 @@ class Service:
             deployment, assigned = self.active.choose(request.user_id)
             key = self._key(request, seen, deployment, self.rules, assigned)
             answer = None if key is None else self.cache.get(key)
-            return None if answer is None else Told(answer, cached=True, degraded=self.degraded is not None)
+            return None if answer is None else self._told(answer, cached=True)
         except StorageError:
             return None
         finally:
             self._one_at_a_time.release()
+
+    def _told(self, answer: Answer, *, cached: bool) -> Told:
+        return Told(answer, cached=cached, degraded=self.degraded is not None, mark=self.sync.mark)
 
     def history(self, user: str, deployment: Deployment | None = None) -> tuple[History, Seen]:
         """What is known of a user, in the index space of a bundle, and his events in the store."""
@@ -296,7 +296,7 @@ class Service:
         """Let the policy that fills places learn what they brought; where the store is out of reach it learns later."""
         if self.explorer is not None:
             with suppress(StorageError):
-                while self.explorer.learn(time.time()):
+                while self.explorer.learn(time.time(), time.monotonic()):
                     pass
 
     def dry_run(self, text: str, requests: int) -> DryRun:

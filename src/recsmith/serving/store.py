@@ -13,7 +13,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from sys import intern
 from typing import Any, Self, get_args
@@ -52,7 +52,7 @@ from recsmith.serving.rows import (
     item_row,
     merged,
 )
-from recsmith.serving.statements import CHANGES, HISTORY, LOG_EXPOSURE, OLDER
+from recsmith.serving.statements import CHANGES, HISTORY, LOG_EXPOSURE, NEWEST, OLDER
 
 log = logging.getLogger("recsmith.serving")
 _LAST_KEY = 2**31 - 1  # of a column of 32 bits
@@ -102,6 +102,10 @@ class Store:
     def add_events(self, events: Sequence[NewEvent], exposures: Sequence[Exposure] = ()) -> list[bool]:
         """Store events that are not there yet, all or none; in the same transaction ``log_exposures(exposures)``.
 
+        Histories are in the order of ``placed``, then of commits. A live event is placed at the moment of its arrival,
+        and never before an event of the user that came earlier, so a clock that is put back reorders nothing. One that
+        brings its own time is placed there, but not after its arrival.
+
         Returns
         -------
         list of bool
@@ -120,8 +124,10 @@ class Store:
         if not rows:
             self.log_exposures(exposures)
             return []
+        live = {key for key, event in zip(keys, events, strict=True) if event.live}
         statement = self._database.insert(schema.events).on_conflict_do_nothing(index_elements=["event_key"])
         with self._write_events() as connection:
+            _place(connection, rows, live)
             found = connection.execute(statement.returning(schema.events.c.event_key), list(rows.values()))
             stored = set(found.scalars())
             _tell(connection, "user", (row["user_key"] for key, row in rows.items() if key in stored))
@@ -153,7 +159,7 @@ class Store:
         self.failing = None
 
     def history(self, user_ids: Sequence[str], limit: int) -> dict[str, list[Event]]:
-        """The newest ``limit`` events of each user since his erasure, oldest first by (timestamp, seq)."""
+        """The newest ``limit`` events of each user since his erasure, oldest first as ``add_events`` placed them."""
         found: dict[str, list[Event]] = {user: [] for user in user_ids}
         keys = [digest(user) for user in found]
         for start in range(0, len(keys), _AT_ONCE):
@@ -168,7 +174,7 @@ class Store:
 
         ``event_id`` is empty and ``recomm_id`` None: what is left is a word for each item, however often it was given.
         """
-        asked = {"user": digest(user_id), "timestamp": event.timestamp, "seq": event.seq}
+        asked = {"user": digest(user_id), "seq": event.seq}
         with self._database.read() as connection:
             return [
                 Event("", user_id, intern(item), intern(kind), value, timestamp, None, seq)
@@ -181,9 +187,9 @@ class Store:
         Yields
         ------
         pl.DataFrame
-            ``user_id, item_id, event, value, timestamp, recomm_id``: its type, and Unix seconds. Each frame is a
-            query of its own: events that are added meanwhile come too, and a user erased meanwhile may be in earlier
-            frames.
+            ``user_id, item_id, event, value, timestamp, recomm_id, placed``: its type, and Unix seconds; ``placed``
+            orders what a user did (see ``add_events``). Each frame is a query of its own: events that are added
+            meanwhile come too, and a user erased meanwhile may be in earlier frames.
         """
         table = schema.events.c
         columns = (
@@ -193,6 +199,7 @@ class Store:
             table.value,
             table.timestamp,
             table.recomm_id,
+            table.placed,
         )
         return self._frames(table.seq, columns, EVENT_FRAME)
 
@@ -309,22 +316,23 @@ class Store:
             Also where the rows are deleted and SQLite's write-ahead log could not be emptied.
         """
         key = digest(user_id)
-        tombstone = {"user_key": key, "erased_at": int(time.time())}
         with self._database.write() as connection:
             deleted = {
                 table.name: connection.execute(sa.delete(table).where(table.c.user_key == key)).rowcount
                 for table in (schema.events, schema.exposures, schema.quarantine)
             }
+            told = sa.insert(schema.changes).values(kind="erased", key=key).returning(schema.changes.c.seq)
+            seq = connection.execute(told).scalar_one()
+            tombstone = {"user_key": key, "erased_at": int(time.time()), "seq": seq}
             self._upsert(connection, schema.tombstones, "user_key", [tombstone])
-            _tell(connection, "erased", [key])
         self._database.scrub()
         return deleted
 
     def erased(self) -> dict[str, int]:
-        """When users were erased, in Unix seconds, by the ``digest`` of their id."""
+        """The change that told of each erasure, by the ``digest`` of the user's id."""
         with self._database.read() as connection:
-            rows = connection.execute(sa.select(schema.tombstones.c.user_key, schema.tombstones.c.erased_at))
-            return {row.user_key: row.erased_at for row in rows}
+            rows = connection.execute(sa.select(schema.tombstones.c.user_key, schema.tombstones.c.seq))
+            return {row.user_key: row.seq for row in rows}
 
     # --- exposures ------------------------------------------------------------------------------------------
 
@@ -496,6 +504,20 @@ class Store:
         statement = self._database.insert(table)
         new = {name: statement.excluded[name] for name in rows[0] if name != key}
         connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=new), rows)
+
+
+def _place(connection: sa.Connection, rows: Mapping[str, dict[str, Any]], live: Collection[str]) -> None:
+    """Say where in its user's history each event belongs; ``rows`` and ``live`` are by its key."""
+    now = int(time.time())
+    late = [row["user_key"] for key, row in rows.items() if key in live or row["timestamp"] > now]
+    users = list(dict.fromkeys(late))
+    newest: dict[str, int] = {}
+    for start in range(0, len(users), _AT_ONCE):
+        some = {"users": users[start : start + _AT_ONCE]}
+        newest.update(tuple(row) for row in connection.execute(NEWEST, some))
+    for key, row in rows.items():
+        arrived = max(now, newest.get(row["user_key"], now))
+        row["placed"] = arrived if key in live else min(row["timestamp"], arrived)
 
 
 def _tell(connection: sa.Connection, kind: Kind, keys: Iterable[str]) -> None:

@@ -227,25 +227,45 @@ def test_rewards_by_hand_in_both_databases(store, bundle):
         list_of(4, "", "y"),
         list_of(5, "d", "z", source="ease"),
         list_of(6, "d", "z", shadow=True),
-        replace(list_of(7, "a", "y"), timestamp=1000),
     ]
     store.log_exposures(rows)
     store.add_events([
         click(1, "a", "x"), click(1, "a", "x", "purchase"), click(2, "b", "other"), click(3, "not c", "y"),
         click(4, "anybody", "y"), click(5, "d", "z"), click(7, "a", "y"),
     ])  # fmt: skip
-    assert not explorer.learn(100 + 59)
-    assert explorer.learn(100 + 60)
+    assert not explorer.learn(2000, 0)  # the first look: the wait begins
+    store.log_exposures([list_of(7, "a", "y")])
+    assert not explorer.learn(2000, 59)
+    assert explorer.learn(2000, 60)
     told = store.settings()[EXPLORED]
     assert (told["items"], told["counts"], told["sums"]) == (["x", "y"], [2, 2], [1.0, 0.25])
-    assert not explorer.learn(100 + 60)
+    assert not explorer.learn(2000, 60)
     assert store.settings()[EXPLORED] == told
     other = Explorer(store, settings, Bundle.load(bundle, model_class))
-    assert other.learn(2000)
-    assert not explorer.learn(2000)  # somebody was faster
+    assert other.learn(100 + 60, 0)  # what was there before a worker may have waited by its own time
+    assert not explorer.learn(2000, 200)  # somebody was faster
     explorer.take(store.settings())
     assert store.settings()[EXPLORED]["counts"] == [2, 3]
-    assert not explorer.learn(2000)
+    assert not explorer.learn(2000, 200)
+
+
+@pytest.mark.parametrize("days", [-2, 2])
+def test_an_exposure_of_a_clock_that_jumps_waits_as_long_as_others(store, bundle, days):
+    settings = ExplorationSettings(reward={"click": 1}, wait_seconds=60)
+    explorer = Explorer(store, settings, Bundle.load(bundle, model_class))
+    now = 1_700_000_000
+    rows = [
+        (list_of(1, "a", "x"), now),
+        (list_of(2, "b", "y"), now + days * 86_400),
+        (list_of(3, "c", "z"), now),
+    ]
+    store.log_exposures([replace(row, timestamp=at) for row, at in rows])
+    assert not explorer.learn(now, 0)
+    assert not explorer.learn(now + 59, 59)
+    store.add_events([click(2, "b", "y")])
+    assert explorer.learn(now + 60, 60)
+    told = store.settings()[EXPLORED]
+    assert (told["items"], told["sums"]) == (["x", "y", "z"], [0.0, 1.0, 0.0])
 
 
 def test_what_is_logged_is_how_often_it_happens(sqlite_url, bundle):
@@ -270,7 +290,7 @@ def test_nothing_is_left_of_a_user_who_was_erased(store, bundle):
     store.log_exposures([list_of(1, "secret user", "x"), list_of(2, "b", "y")])
     store.add_events([click(1, "secret user", "x")])
     store.erase("secret user")
-    assert explorer.learn(2000)
+    assert explorer.learn(2000, 0)
     told = store.settings()[EXPLORED]
     assert (told["items"], told["counts"]) == (["y"], [1])
     assert "secret" not in json.dumps(told)

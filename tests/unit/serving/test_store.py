@@ -40,7 +40,7 @@ def test_an_event_comes_back_as_it_went_in(store):
     sent = event("e1", "Ann", "film", 1_700_000_000, event_type="view", value=None, recomm_id="r1")
     assert store.add_events([sent]) == [True]
     [stored] = store.history(["Ann"], 10)["Ann"]
-    assert NewEvent(*(getattr(stored, name) for name in NewEvent.__slots__)) == sent
+    assert NewEvent(**{name: getattr(stored, name) for name in NewEvent.__slots__}) == sent
     assert stored.seq == 1
 
 
@@ -118,6 +118,7 @@ def test_a_frame_of_all_events(store, monkeypatch):
             "value": [4.5, None, 2.0],
             "timestamp": [5, 3, 9],
             "recomm_id": pl.Series([None, None, None], dtype=pl.String),
+            "placed": [5, 3, 9],
         }
     )
     assert pl.concat(frames).equals(wanted)
@@ -283,7 +284,7 @@ def test_exposures_in_pages(store):
     store.log_exposures(sent)
     first = store.exposures(0, 2)
     rest = store.exposures(first[-1].seq, 2)
-    logged = [Exposure(*(getattr(e, name) for name in Exposure.__slots__)) for e in first + rest]
+    logged = [Exposure(**{name: getattr(e, name) for name in Exposure.__slots__}) for e in first + rest]
     assert (len(first), logged) == (2, sent)
 
 

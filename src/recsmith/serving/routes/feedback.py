@@ -143,6 +143,7 @@ def _event(given: EventIn) -> NewEvent:
         value=given.value,
         timestamp=int(time.time() if given.timestamp is None else given.timestamp),
         recomm_id=given.recomm_id,
+        live=given.timestamp is None,
     )
 
 
