@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from recsmith import parallel
 from recsmith.bundle import Bundle
+from recsmith.data.ids import IdMap
 from recsmith.errors import NotFittedError, ParameterError
 from recsmith.experiment.train import as_bundle, make_pipeline
 from recsmith.models.registry import MODELS, create, model_class, name_of
@@ -33,6 +35,10 @@ EMBEDDING = [name for name in MODELS if hasattr(model_class(name), "embed_querie
 SIMILAR = [name for name in MODELS if hasattr(model_class(name), "similar")]
 #: They learn ratings, and an unseen item's rating says little of its colour.
 RATINGS_FIRST = {"biased-mf", "svdpp", "timesvd", "bayesian-mf", "neumf-rating", "gcmc"}
+#: A known gap, to be closed: they give a number where nothing is known of an item.
+SCORE_ITEMS_WITHOUT_EVENTS = RATINGS_FIRST | {
+    "gru4rec", "sasrec", "bert4rec", "mult-vae", "recvae", "gmf", "mlp", "neumf", "two-tower", "shared-bottom", "mmoe",
+}  # fmt: skip
 
 
 def unknown(queries: Queries) -> Queries:
@@ -181,6 +187,22 @@ def test_without_history_there_is_no_opinion(name, ml_like):
     assert np.isnan(scores).all()
 
 
+@pytest.mark.parametrize("name", sorted(set(PERSONAL) - SCORE_ITEMS_WITHOUT_EVENTS))
+def test_an_item_without_an_event_has_no_score(name, ml_like):
+    catalogue = replace(ml_like, items=IdMap.of(pl.Series([*ml_like.items.ids, 1001, 1002]), kind="item"))
+    new = catalogue.items.index([1001, 1002])
+    model = create(name).fit(catalogue)
+    for queries in (catalogue.queries(), unknown(catalogue.queries())):
+        assert np.isnan(model.score(queries)[:, new]).all()
+        assert np.isnan(model.score(queries, new)).all()
+    lists = (
+        Pipeline(model=create(name), fallback=create("popular"))
+        .fit(catalogue)
+        .recommend(catalogue.queries(), 60)
+    )
+    assert (lists.sources[np.isin(lists.items, new)] == 1).all()  # the fallback's, if they are listed at all
+
+
 @pytest.mark.parametrize("name", PERSONAL)
 def test_a_history_is_enough(name, ml_like):
     """A user that the model never saw gets a personal list from the history in the query."""
@@ -251,8 +273,6 @@ def test_one_prediction_equals_many(name, ml_like):
 
 @pytest.mark.parametrize("name", RATING)
 def test_equal_ratings_do_not_break_a_rating_model(name, checkerboard):
-    from dataclasses import replace
-
     flat = replace(checkerboard, value=np.full(len(checkerboard), 3, dtype=np.float32))
     mean = create(name).fit(flat).predict(flat.queries(), np.arange(5), np.arange(5, dtype=np.int32)).mean
     np.testing.assert_allclose(mean, 3, atol=0.1)  # factors start at random
