@@ -6,9 +6,11 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from tests.support.waiting import PATIENCE_S
@@ -46,7 +48,8 @@ class Postgres:
     def close(self) -> None:
         """Stop them and remove their files."""
         for server in self._servers:
-            server.cleanup()
+            with suppress(psutil.NoSuchProcess):  # one that was killed may be gone only while it is stopped
+                server.cleanup()
 
 
 def _started(folder: Path) -> Any:
