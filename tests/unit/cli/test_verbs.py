@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from recsmith import parallel
 from recsmith.version import __version__
 
 
@@ -338,7 +339,8 @@ def test_doctor(cli):
     assert "versions" in cli("doctor").out
 
 
-def test_doctor_warns(cli, monkeypatch, tmp_path):
+def test_doctor_warns(cli, monkeypatch):
+    parallel.set_threads(None)  # a service in this process may have set it, which wins over the variable
     monkeypatch.setenv("RECSMITH_THREADS", "999")
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     monkeypatch.setenv("RECSMITH_DATA_DIR", str(Path("/proc/recsmith")))
