@@ -33,9 +33,7 @@ class Estimator:
     parameter: str | None = None  #: name of its parameter, which bounds or shrinks the weights
     shrink: Shrinkage | None = None  #: what the parameter does
     weighted: bool = True  #: uses importance weights: of no worth where the target leaves the log's support
-    bias: str | None = (
-        None  #: what biases it; its sampling error alone is then no interval of the target's reward
-    )
+    bias: str | None = None  #: what biases it; the sampling error alone then gives no interval
 
 
 def value(terms: Terms) -> float:
